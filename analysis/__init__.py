@@ -1,0 +1,1 @@
+"""Analysis: reads run files and returns numbers first, figures second."""

@@ -1,0 +1,78 @@
+"""Signal-to-noise ratios of weights over time, from run files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neurosim.errors import RunFileError
+from neurosim.recording import RunReader
+
+Array = NDArray[np.float64]
+
+FLOOR = 2.0**-106
+"""The square of double precision's rounding: below it a variance is 0, and its log means nothing."""
+
+
+def log_inverse_snr(inverse_snr: ArrayLike) -> Array:
+    """-log SNR, floored at log FLOOR (see `is_floored`); NaN where nothing was recorded."""
+    with np.errstate(invalid="ignore"):
+        return np.log(np.maximum(np.asarray(inverse_snr, float), FLOOR))
+
+
+def is_floored(inverse_snr: ArrayLike) -> NDArray[np.bool_]:
+    """Where `log_inverse_snr` returns its floor instead of a logarithm."""
+    return np.asarray(inverse_snr, float) < FLOOR
+
+
+@dataclass(frozen=True)
+class ConvergenceCurves:
+    """-log SNR over presentations, for every setting of a study: mean over trials, and a band."""
+
+    study: str
+    status: str
+    presentations: Array  # (R,)
+    mean: Array  # (G, R)
+    low: Array  # (G, R), mean minus one standard deviation over trials
+    high: Array  # (G, R)
+    trials: NDArray[np.int64]  # (G,), trials that were recorded
+    floored: NDArray[np.bool_]  # (G,), whether any value was floored
+    grid: dict[str, list[Any]]  # every axis of the grid, one value per setting
+    limits: dict[str, Array]  # var / mean^2 in theory, (G,), by name; NaN where there is none
+
+    @property
+    def varying(self) -> dict[str, list[Any]]:
+        """The axes along which the settings differ."""
+        return {k: v for k, v in self.grid.items() if len({str(x) for x in v}) > 1}
+
+
+def convergence_curves(run: RunReader) -> ConvergenceCurves:
+    """The curves of a convergence study, also of one that is still being written."""
+    if run.kind != "convergence":
+        raise RunFileError(f"{run.path}: must be of kind 'convergence', got {run.kind!r}")
+    values = run["inverse_snr"]  # (G, trials, R)
+    logs = log_inverse_snr(values)
+    recorded = ~np.isnan(logs)
+    count = recorded.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(recorded, logs, 0).sum(1) / count
+        spread = np.where(recorded, logs - mean[:, None], 0)
+        std = np.sqrt((spread**2).sum(1) / count)
+    names = run.names()
+    grid = {name.removeprefix("grid/"): run[name] for name in names if name.startswith("grid/")}
+    limits = {name.removeprefix("limit/"): run[name] for name in names if name.startswith("limit/")}
+    return ConvergenceCurves(
+        study=str(run.config.get("study", "")),
+        status=run.status,
+        presentations=run["presentation"],
+        mean=mean,
+        low=mean - std,
+        high=mean + std,
+        trials=recorded.any(2).sum(1),
+        floored=is_floored(values).any((1, 2)),
+        grid={name: column.tolist() for name, column in grid.items()},
+        limits=limits,
+    )

@@ -1,0 +1,1 @@
+"""Experiments: one small file per published table or figure; its docstring states the claim."""

@@ -1,0 +1,1 @@
+"""Towards Biologically Plausible Convolutional Networks (Pogodin et al. 2021)."""

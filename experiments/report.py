@@ -1,0 +1,97 @@
+"""What every experiment takes and gives: where results go, and what came out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurosim.errors import InvalidArgument, require
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where results go and how much is said on the way."""
+
+    out: Path | None = None
+    """Folder for the run file and figures (default: runs/NAME, or the next free runs/NAME-2)."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    threads: int | None = None
+    """Populations simulated at once (default: all cores); results do not depend on it."""
+    overwrite: bool = False
+    """Replace results that are already in the folder."""
+    quiet: bool = False
+    """No progress and no table, only errors."""
+    json: bool = False
+    """Print the results as JSON on standard output instead of a table."""
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "--seed", self.seed, ">= 0")
+        require(self.threads is None or self.threads >= 1, "--threads", self.threads, ">= 1")
+
+    def folder(self, name: str) -> Path:
+        """The folder of the experiment `name`, made if need be."""
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        folder = self.out or next(p for p in (Path("runs") / n for n in names) if not p.exists())
+        problem = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = error.strerror
+        if problem is None and not os.access(folder, os.W_OK):
+            problem = "permission denied"
+        if problem:
+            raise InvalidArgument(
+                f"--out must be a folder that can be written to, got {str(folder)!r}: {problem}"
+            )
+        return folder
+
+
+@dataclass
+class Report:
+    """What an experiment found, for people (`lines`) and for programs (`values`)."""
+
+    name: str
+    run_file: Path
+    figures: list[Path]
+    lines: list[str]
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The table, and where everything is."""
+        places = [f"run file  {self.run_file}", *(f"figure    {path}" for path in self.figures)]
+        return "\n".join([*self.lines, "", *places])
+
+    def as_json(self) -> str:
+        """The same for programs."""
+        places = {"run_file": str(self.run_file), "figures": [str(path) for path in self.figures]}
+        return json.dumps(_plain({"name": self.name, **places, **self.values}), indent=2)
+
+
+def _plain(value: Any) -> Any:
+    """The same value in JSON's types: no numpy, and null where there is no finite number."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines with columns aligned to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in [header, *rows]
+    ]

@@ -1,0 +1,297 @@
+"""What the population is shown: arrays, or seeded streams that never hold all of it.
+
+A stream draws its inputs in blocks, each from a generator of its own that is keyed by the
+seed and the block's number. So any presentation can be reached without drawing those before
+it, and comes out the same however it was reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neurosim.errors import InvalidArgument, require, require_choice
+
+Array = NDArray[np.float64]
+Seed = int | np.random.SeedSequence
+
+
+def child_generator(seed: Seed, *key: int) -> np.random.Generator:
+    """The generator that belongs to `key` below `seed`, independent of all others."""
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    return np.random.default_rng(
+        np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
+    )
+
+
+def check_array(name: str, values: ArrayLike, ndim: int) -> Array:
+    """`values` as a C-contiguous float64 array of `ndim` axes, all finite."""
+    try:
+        array = np.ascontiguousarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{name} must be an array of numbers: {error}") from error
+    require(array.ndim == ndim, f"{name}.ndim", array.ndim, str(ndim))
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InvalidArgument(f"{name} must be finite, got {array[where]} at index {where}")
+    return array
+
+
+def check_seed(name: str, seed: object) -> None:
+    """A seed is a whole number >= 0 or a numpy SeedSequence."""
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0
+    valid = whole or isinstance(seed, np.random.SeedSequence)
+    require(valid, name, seed, "an integer >= 0 or a numpy SeedSequence")
+
+
+@dataclass(frozen=True)
+class InputStream:
+    """Base of all inputs: `presentations` vectors of `dimension` components."""
+
+    dimension: int
+    presentations: int
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        require(self.dimension >= 1, "inputs.dimension", self.dimension, ">= 1")
+        require(self.presentations >= 0, "inputs.presentations", self.presentations, ">= 0")
+        check_seed("inputs.seed", self.seed)
+
+    def draw(self, generator: np.random.Generator, first: int, count: int) -> Array:
+        """The inputs of presentations first, ..., first + count - 1: (count, D)."""
+        raise NotImplementedError(f"{type(self).__name__} has to say how it draws its inputs")
+
+    @property
+    def block(self) -> int:
+        """Presentations drawn together: 256, or fewer where they would fill 8 MiB."""
+        return min(256, max(1, 2**20 // self.dimension))
+
+    def read(self, start: int, stop: int) -> Iterator[tuple[int, Array]]:
+        """Presentations start, ..., stop - 1 as (number of the first, inputs (count, D))."""
+        for index in range(start // self.block, -(-stop // self.block)):
+            first = index * self.block
+            x = self.draw(child_generator(self.seed, index), first, self.block)
+            low, high = max(start, first), min(stop, first + self.block)
+            yield low, np.ascontiguousarray(x[low - first : high - first], dtype=np.float64)
+
+    def second_moment(self) -> Array:
+        """C = E[x x^T], (D, D), from which the closed forms start."""
+        raise NotImplementedError(f"{type(self).__name__} has to state its second moment")
+
+    @property
+    def independent_zero_mean(self) -> bool:
+        """Whether an input says nothing about the next, and E[x] = 0."""
+        return False
+
+    @property
+    def energy(self) -> float:
+        """E|x|^2, to which learning rates are relative."""
+        return float(np.trace(self.second_moment()))
+
+    def array(self) -> Array:
+        """All inputs at once, (T, D)."""
+        read = [x for _, x in self.read(0, self.presentations)]
+        return np.concatenate([np.empty((0, self.dimension)), *read])
+
+
+@dataclass(frozen=True)
+class Given(InputStream):
+    """An array of inputs (T, D), shown in order."""
+
+    values: Array = field(default_factory=lambda: np.empty((0, 1)), repr=False)
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> Given:
+        """Check the array and wrap it."""
+        array = check_array("inputs", values, 2)
+        return cls(dimension=array.shape[1], presentations=array.shape[0], values=array)
+
+    def read(self, start: int, stop: int) -> Iterator[tuple[int, Array]]:
+        """Presentations start, ..., stop - 1, in views of at most a block."""
+        for first in range(start, stop, self.block):
+            yield first, self.values[first : min(stop, first + self.block)]
+
+    def second_moment(self) -> Array:
+        """C = mean_t x_t x_t^T, over the inputs as given."""
+        return self.values.T @ self.values / max(1, self.presentations)
+
+    @property
+    def energy(self) -> float:
+        """mean_t |x_t|^2."""
+        return float((self.values**2).sum() / max(1, self.presentations))
+
+
+@dataclass(frozen=True)
+class Gaussian(InputStream):
+    """x ~ N(mean, covariance); the published code has mean 0, the paper's text mean 1.
+
+    `rectified=True` shows max(x, 0): the rates of a layer below cannot be negative.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    covariance: Array | None = field(default=None, repr=False)
+    rectified: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(np.isfinite(self.mean), "inputs.mean", self.mean, "finite")
+        require(np.isfinite(self.std) and self.std > 0, "inputs.std", self.std, "> 0")
+        if self.covariance is not None:
+            covariance = check_array("inputs.covariance", self.covariance, 2)
+            shape = (self.dimension, self.dimension)
+            require(
+                covariance.shape == shape, "inputs.covariance.shape", covariance.shape, str(shape)
+            )
+            symmetric = np.allclose(covariance, covariance.T, rtol=1e-10, atol=1e-12)
+            smallest = float(np.linalg.eigvalsh(covariance)[0]) if symmetric else np.nan
+            require(
+                symmetric and smallest > -1e-10 * np.trace(covariance),
+                "inputs.covariance",
+                f"smallest eigenvalue {smallest:g}" if symmetric else "an asymmetric matrix",
+                "symmetric and positive semidefinite",
+            )
+
+    @property
+    def independent_zero_mean(self) -> bool:
+        """True for mean 0, unless rectified."""
+        return self.mean == 0 and not self.rectified
+
+    @cached_property
+    def _root(self) -> Array | None:
+        """A square root of the covariance, so that z @ root has it."""
+        if self.covariance is None:
+            return None
+        values, vectors = np.linalg.eigh(self.covariance)
+        return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+
+    def draw(self, generator: np.random.Generator, first: int, count: int) -> Array:
+        """Independent draws of x."""
+        x = generator.standard_normal((count, self.dimension))
+        if self._root is not None:
+            x = np.einsum("td,de->te", x, self._root)  # the same sum for every chunk size
+        x = self.mean + self.std * x
+        return np.maximum(x, 0) if self.rectified else x
+
+    def second_moment(self) -> Array:
+        """std^2 covariance + mean mean^T; of max(x, 0) by averaging a million draws."""
+        if self.rectified:
+            if self.covariance is None:
+                return _independent_moment(*_rectified_moments(self.mean, self.std), self.dimension)
+            sample = self.draw(
+                np.random.default_rng(0), 0, max(10_000, 1_000_000 // self.dimension)
+            )
+            return sample.T @ sample / len(sample)
+        covariance = np.eye(self.dimension) if self.covariance is None else self.covariance
+        return self.std**2 * covariance + self.mean**2
+
+
+def _rectified_moments(mean: float, std: float) -> tuple[float, float]:
+    """E[max(x, 0)] and E[max(x, 0)^2] for x ~ N(mean, std^2)."""
+    from scipy.stats import norm
+
+    density, mass = std * norm.pdf(mean / std), norm.cdf(mean / std)
+    first = mean * mass + density
+    return float(first), float((mean**2 + std**2) * mass + mean * density)
+
+
+def _independent_moment(first: float, second: float, dimension: int) -> Array:
+    """E[x x^T] of independent components with the given moments."""
+    return np.full((dimension, dimension), first**2) + (second - first**2) * np.eye(dimension)
+
+
+@dataclass(frozen=True)
+class Independent(InputStream):
+    """Independent non-Gaussian components of unit second moment.
+
+    Zero-mean: "laplace" (heavy tails), "uniform" (light), "sign" (+1 or -1).
+    Non-negative: "exponential", "binary" (sqrt(2) or 0).
+    """
+
+    kind: Literal["laplace", "uniform", "sign", "exponential", "binary"] = "laplace"
+    kinds: ClassVar[tuple[str, ...]] = ("laplace", "uniform", "sign", "exponential", "binary")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("inputs.kind", self.kind, self.kinds)
+
+    @property
+    def independent_zero_mean(self) -> bool:
+        """True for the zero-mean kinds."""
+        return self.kind in ("laplace", "uniform", "sign")
+
+    def draw(self, generator: np.random.Generator, first: int, count: int) -> Array:
+        """Independent draws of x."""
+        shape = (count, self.dimension)
+        if self.kind == "laplace":
+            return generator.laplace(scale=np.sqrt(0.5), size=shape)
+        if self.kind == "uniform":
+            return generator.uniform(-np.sqrt(3), np.sqrt(3), shape)
+        if self.kind == "exponential":
+            return generator.exponential(np.sqrt(0.5), shape)
+        on = generator.random(shape) < 0.5
+        return np.where(on, 1.0, -1.0) if self.kind == "sign" else np.where(on, np.sqrt(2.0), 0.0)
+
+    def second_moment(self) -> Array:
+        """I for the zero-mean kinds, (I + 1 1^T) / 2 for the non-negative ones."""
+        first = np.sqrt(0.5) if self.kind in ("exponential", "binary") else 0.0
+        return _independent_moment(first, 1.0, self.dimension)
+
+
+@dataclass(frozen=True)
+class OneHot(InputStream):
+    """One element of the pattern at a time, as one grid of a layer below is active (Sec. 4.1).
+
+    The active element has the value sqrt(D), so that C = I as for the other inputs.
+    `order` "cyclic" runs through the elements in turn, "random" draws them.
+    """
+
+    order: Literal["cyclic", "random"] = "cyclic"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("inputs.order", self.order, ("cyclic", "random"))
+
+    def draw(self, generator: np.random.Generator, first: int, count: int) -> Array:
+        """One active element per input."""
+        active = np.arange(first, first + count) % self.dimension
+        if self.order == "random":
+            active = generator.integers(self.dimension, size=count)
+        x = np.zeros((count, self.dimension))
+        x[np.arange(count), active] = np.sqrt(self.dimension)
+        return x
+
+    def second_moment(self) -> Array:
+        """The identity."""
+        return np.eye(self.dimension)
+
+
+class NeuronNoise:
+    """Gaussian noise on every neuron's input, drawn anew at each presentation (App. A.3)."""
+
+    def __init__(self, seed: Seed, neurons: int, dimension: int) -> None:
+        self.seed, self.shape = seed, (neurons, dimension)
+        self.block = max(1, 2**18 // (neurons * dimension))
+        self._index, self._values = -1, np.empty((0, neurons, dimension))
+
+    def at(self, presentation: int) -> Array:
+        """Unit noise of one presentation, (N, D)."""
+        index, offset = divmod(presentation, self.block)
+        if index != self._index:
+            generator = child_generator(self.seed, index)
+            self._index = index
+            self._values = generator.standard_normal((self.block, *self.shape))
+        return self._values[offset]
+
+
+def distance_covariance(kernel: int, length: float, channels: int = 1) -> Array:
+    """exp(-|p - q| / length) between the pixels of a kernel x kernel patch, per channel."""
+    require(length > 0, "length", length, "> 0 pixels")
+    pixels = np.stack(np.divmod(np.arange(kernel**2), kernel), axis=1)
+    distance = np.linalg.norm(pixels[:, None] - pixels[None], axis=-1)
+    return np.kron(np.eye(channels), np.exp(-distance / length))

@@ -1,0 +1,98 @@
+"""Learning rates: functions of time, called with a whole array of times at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurosim.errors import InvalidArgument, require
+
+Array = NDArray[np.float64]
+
+
+def _check_base(base: float) -> None:
+    require(math.isfinite(base) and base >= 0, "rate.base", base, "finite and >= 0")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """eta(t) = base."""
+
+    base: float
+
+    def __post_init__(self) -> None:
+        _check_base(self.base)
+
+    def __call__(self, t: Array) -> Array:
+        return np.full(np.shape(t), self.base)
+
+
+@dataclass(frozen=True)
+class InverseSqrt:
+    """eta(t) = base / sqrt(1 + t / scale) once t > start, and 0 before (Fig. 4B).
+
+    The text counts t in iterations from k >= 50; the published curves count it in steps of
+    the simulation, t > 50, as here.
+    """
+
+    base: float = 3e-4
+    scale: float = 2.0
+    start: float = 50.0
+
+    def __post_init__(self) -> None:
+        _check_base(self.base)
+        require(self.scale > 0, "rate.scale", self.scale, "> 0")
+
+    def __call__(self, t: Array) -> Array:
+        t = np.asarray(t, float)
+        return np.where(t > self.start, self.base / np.sqrt(1 + t / self.scale), 0.0)
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """Times at which the rate jumps, for integrators that have to stop there."""
+        return (self.start,)
+
+
+@dataclass(frozen=True)
+class InverseTime:
+    """eta(t) = base / (offset + t) (Figs. 4A and 5A)."""
+
+    base: float = 0.5
+    offset: float = 1000.0
+
+    def __post_init__(self) -> None:
+        _check_base(self.base)
+        require(self.offset > 0, "rate.offset", self.offset, "> 0")
+
+    def __call__(self, t: Array) -> Array:
+        return self.base / (self.offset + np.asarray(t, float))
+
+
+Rate = Callable[[Array], Any]
+
+
+def evaluate(rate: Rate, t: Array) -> Array:
+    """rate(t) for an array of times, checked: one finite, non-negative number for each."""
+    try:
+        values = np.broadcast_to(np.asarray(rate(t), float), t.shape)
+    except ValueError as error:
+        raise InvalidArgument(
+            "plasticity.rate must map an array of times to as many rates "
+            f"(numpy.where instead of if), got {rate!r}: {error}"
+        ) from error
+    smallest = float(np.min(values, initial=0.0))  # NaN if any is
+    require(smallest >= 0, "plasticity.rate", f"{smallest:g}", ">= 0 at every time")
+    require(np.isfinite(values.max(initial=0.0)), "plasticity.rate", "inf", "finite at every time")
+    return values
+
+
+def scaled(rate: Rate, factor: float) -> Rate:
+    """The same schedule with all its rates multiplied by `factor`."""
+    if isinstance(rate, Constant | InverseSqrt | InverseTime):
+        return replace(rate, base=rate.base * factor)
+    return lambda t: factor * rate(t)

@@ -1,0 +1,258 @@
+"""Where the circuit ends and how fast it gets there, in closed form.
+
+Every limit of the paper, and three that it lacks, are one formula. Write g_dev and g_mean for
+the share of its input z that a deviation and the mean show on average while x is shown, and
+s for the extra decay that per-neuron noise adds. Setting the mean update to zero gives
+
+    mean*      = gamma (g_mean C + (gamma + s) I)^-1 mean_init
+    deviation* = gamma (g_dev  C + (gamma + s) I)^-1 deviation_init
+
+with, per rule,
+
+    Eq. 5 / 19     g_dev = 1, g_mean = 0                    (the ideal rule, Eq. 4)
+    Eq. 24         g_dev = 1, g_mean = 1 / (1 + alpha)      (its biased form, Eq. 21)
+    the circuit    g_dev = 1 - tau/T,
+                   g_mean = 1/(1+alpha) + tau (alpha-1) / ((1+alpha)^2 T)   (Eq. 8, T >> tau)
+
+Weights are (..., N, D), the second moment C = E[x x^T] is (D, D).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from neurosim.dynamics.circuit import InstantResponse, Plasticity, RateCircuit, Response
+from neurosim.dynamics.inputs import Array
+from neurosim.dynamics.rates import evaluate
+from neurosim.dynamics.stability import (
+    check_stability,
+    largest_alpha,
+    largest_dt,
+    largest_rate,
+    mean_square_map,
+    mean_square_radius,
+)
+
+__all__ = [
+    "Gains",
+    "biased_weights",
+    "check_stability",
+    "circuit_weights",
+    "convergence_rates",
+    "fixed_point_rates",
+    "gaussian_fourth_moment",
+    "largest_alpha",
+    "largest_dt",
+    "largest_rate",
+    "leading_eigenvalues",
+    "limit_inverse_snr",
+    "limit_weights",
+    "mean_square_map",
+    "mean_square_radius",
+    "noise_decay",
+    "noise_floor",
+    "noisy_weights",
+    "response_gains",
+    "response_gains_asymptotic",
+    "shared_weights",
+    "snr_floor",
+    "theorem1_bound",
+]
+
+
+class Gains(NamedTuple):
+    """The share of its input that each mode shows on average during a presentation."""
+
+    deviation: float
+    mean: float
+
+
+def fixed_point_rates(weights: ArrayLike, x: ArrayLike, alpha: float, bias: float) -> Array:
+    """Eq. 9: r_i = b + w_i.x - mean_j(w_j.x) + mean_j(w_j.x) / (1 + alpha), (..., N)."""
+    z = np.asarray(weights, float) @ np.asarray(x, float)
+    mean = z.mean(-1, keepdims=True)
+    return bias + z - mean + mean / (1 + alpha)
+
+
+def response_gains(response: Response) -> Gains:
+    """g_dev and g_mean of a response, exactly as it is stepped.
+
+    Rates start a presentation where the last one left them, which is uncorrelated with the
+    new x when inputs are independent with zero mean; so the average answer to z = 1 counts,
+    from rates at 0, over the steps at which plasticity reads it.
+    """
+    if isinstance(response, InstantResponse):
+        return Gains(1.0, 1 / (1 + response.alpha))
+    gains = []
+    for mode in (response.deviation_mode, response.mean_mode):
+        step = np.eye(2) + mode.leak * np.array([[-1, -mode.inhibition], [1, -1]])
+        state, total = np.zeros(2), 0.0
+        for _ in range(response.steps):
+            state = step @ state + [mode.leak, 0.0]
+            total += state[0]
+        gains.append(total / response.steps)
+    return Gains(*gains)
+
+
+def response_gains_asymptotic(tau: float, alpha: float, duration: float) -> Gains:
+    """The same for dt -> 0 and presentations much longer than tau, with T = duration.
+
+    g_dev = 1 - tau/T,   g_mean = 1/(1 + alpha) + tau (alpha - 1) / ((1 + alpha)^2 T)
+    """
+    mean = 1 / (1 + alpha) + tau * (alpha - 1) / ((1 + alpha) ** 2 * duration)
+    return Gains(1 - tau / duration, mean)
+
+
+def noise_decay(sigma: float, neurons: int, gains: Gains = Gains(1.0, 0.0)) -> float:
+    """s, the decay that per-neuron noise adds: sigma^2 ((1 - 1/N) g_dev + g_mean / N).
+
+    A neuron's own noise enters its deviation with weight 1 - 1/N and the mean with 1/N. For
+    Eq. 4 this is sigma^2 (1 - 1/N).
+    """
+    return sigma**2 * ((1 - 1 / neurons) * gains.deviation + gains.mean / neurons)
+
+
+def limit_weights(
+    w_init: ArrayLike, C: ArrayLike, gamma: float, gains: Gains, decay: float = 0.0
+) -> Array:
+    """The formula at the top of this module: where weights (..., N, D) end."""
+    w_init, C = np.asarray(w_init, float), np.asarray(C, float)
+    mean = w_init.mean(-2, keepdims=True)
+    pull = (gamma + decay) * np.eye(C.shape[0])
+
+    def relax(w: Array, gain: float) -> Array:
+        return gamma * np.linalg.solve(gain * C + pull, w.reshape(-1, w.shape[-1]).T).T.reshape(
+            w.shape
+        )
+
+    return relax(mean, gains.mean) + relax(w_init - mean, gains.deviation)
+
+
+def shared_weights(w_init: ArrayLike, C: ArrayLike, gamma: float) -> Array:
+    """Eqs. 5 and 19, and Eq. 20 for C = I: w_i = (C + gamma I)^-1 (C mean + gamma w_i_init)."""
+    return limit_weights(w_init, C, gamma, Gains(1.0, 0.0))
+
+
+def biased_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, alpha: float) -> Array:
+    """Eq. 24, and Eq. 25 for C = I: the limit of Eq. 21 with finite inhibition."""
+    return limit_weights(w_init, C, gamma, Gains(1.0, 1 / (1 + alpha)))
+
+
+def circuit_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, circuit: RateCircuit) -> Array:
+    """Where Eq. 8 really ends: r lags each new x, so it is neither Eq. 5 nor Eq. 24."""
+    return limit_weights(w_init, C, gamma, response_gains(circuit))
+
+
+def noisy_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -> Array:
+    """The limit of Eq. 4 with per-neuron noise: w_i = (C + (gamma+s) I)^-1 (C mean + gamma w_i_init).
+
+    mean = gamma / (gamma + s) mean_init and s = sigma^2 (1 - 1/N).
+    """
+    neurons = np.shape(w_init)[-2]
+    gains = Gains(1.0, 0.0)
+    return limit_weights(w_init, C, gamma, gains, noise_decay(sigma, neurons, gains))
+
+
+def noise_floor(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -> float:
+    """|W_sigma - W*|_F^2, the error that noise leaves in Theorem 1's setting.
+
+    Proportional to sigma^4 while sigma^2 << gamma, then saturating; the theorem's sigma^2 is an
+    upper bound.
+    """
+    difference = noisy_weights(w_init, C, gamma, sigma) - shared_weights(w_init, C, gamma)
+    return float((difference**2).sum())
+
+
+def snr_floor(gamma: ArrayLike) -> Array:
+    """-log SNR of Eq. 20 for w_init ~ N(1, 1) and C = I: 2 log(gamma / (1 + gamma))."""
+    gamma = np.asarray(gamma, float)
+    return 2 * np.log(gamma / (1 + gamma))
+
+
+def limit_inverse_snr(
+    gamma: float,
+    gains: Gains,
+    *,
+    C: Array | None = None,
+    decay: float = 0.0,
+    mean: float = 1.0,
+    std: float = 1.0,
+) -> float:
+    """mean_j(var_j / mean_j^2) of `limit_weights` for many neurons with w_init ~ N(mean, std^2).
+
+    For C = I (the default) this is (std / mean)^2 [(g_mean + gamma + s) / (g_dev + gamma + s)]^2:
+    the gammas in front cancel.
+    """
+    C = np.eye(1) if C is None else np.asarray(C, float)
+    identity = np.eye(len(C))
+    mean_map = np.linalg.inv(gains.mean * C + (gamma + decay) * identity)
+    deviation_map = np.linalg.inv(gains.deviation * C + (gamma + decay) * identity)
+    variance = std**2 * (deviation_map**2).sum(1)
+    return float((variance / (mean * mean_map.sum(1)) ** 2).mean())
+
+
+def convergence_rates(
+    response: Response, plasticity: Plasticity, C: ArrayLike, presentation: int = 0
+) -> tuple[Array, Array]:
+    """Decay per presentation of each eigenvector of C, for deviations and for the mean: (D,) each.
+
+    Averaged over x, presentation number `presentation` moves a component of eigenvalue c by
+    eta_sum / (1 - momentum) (g c + gamma) of its distance from the limit, where eta_sum adds
+    the rates of its steps. The smallest entry sets the time to converge, in presentations.
+    """
+    values = np.linalg.eigvalsh(np.asarray(C, float))
+    etas = plasticity.step_rates(response, presentation, 1, response.steps)
+    speed = etas.sum() / (1 - plasticity.step_momentum(response))
+    gains = response_gains(response)
+    return (
+        speed * (gains.deviation * values + plasticity.gamma),
+        speed * (gains.mean * values + plasticity.gamma),
+    )
+
+
+def theorem1_bound(
+    rate: object,
+    steps: int,
+    *,
+    gamma: float,
+    sigma: float,
+    fourth_moment: float,
+    start_error: float,
+    w_star: float,
+    w_init: float,
+) -> Array:
+    """Theorem 1's bound on E|W^k - W*|_F^2, the recursion of Eqs. 53-54: (steps + 1,).
+
+        B_k+1 = (1 - gamma eta_k + 8 (2 c + gamma^2) eta_k^2) B_k
+                + eta_k sigma^2 |W*|^2
+                + eta_k^2 (8 (2 c + gamma^2) |W*|^2 + 4 gamma^2 |W_init|^2)
+
+    with c = `fourth_moment` >= E|x + noise|^4 (Eq. 29), B_0 = `start_error`, and `w_star`,
+    `w_init` the squared Frobenius norms. (The first norm of the printed Eq. 30 lacks a square,
+    and the product in Eq. 57 should run from t + 1; the recursion needs neither.)
+    """
+    etas = evaluate(rate, np.arange(steps, dtype=float))  # type: ignore[arg-type]
+    growth = 8 * (2 * fourth_moment + gamma**2)
+    factors = 1 - gamma * etas + growth * etas**2
+    added = etas * sigma**2 * w_star + etas**2 * (growth * w_star + 4 * gamma**2 * w_init)
+    bound = np.empty(steps + 1)
+    bound[0] = start_error
+    for k in range(steps):
+        bound[k + 1] = factors[k] * bound[k] + added[k]
+    return bound
+
+
+def gaussian_fourth_moment(dimension: int, sigma: float) -> float:
+    """E|x + noise|^4 = (1 + sigma^2)^2 D (D + 2) for x ~ N(0, I): c of Eq. 29."""
+    return (1 + sigma**2) ** 2 * dimension * (dimension + 2)
+
+
+def leading_eigenvalues(
+    response: Response, plasticity: Plasticity, C: ArrayLike, presentation: int = 0
+) -> Gains:
+    """The eigenvalue per presentation that decays slowest, of deviations and of the mean."""
+    deviation, mean = convergence_rates(response, plasticity, C, presentation)
+    return Gains(1 - float(deviation.min()), 1 - float(mean.min()))

@@ -1,0 +1,46 @@
+"""What goes wrong, said in one sentence: the argument, its value, what is allowed.
+
+Every error that neurosim raises on purpose is a `NeurosimError`; the command line prints its
+message on one line and exits with code 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NeurosimError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class InvalidArgument(NeurosimError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class StabilityError(InvalidArgument):
+    """A step, an inhibition or a learning rate lies beyond a stability bound."""
+
+
+class Diverged(NeurosimError, ArithmeticError):
+    """A simulation produced NaN or Inf."""
+
+
+class RunFileError(NeurosimError):
+    """A run file is missing, damaged, of another schema version or used against its rules."""
+
+
+def require(condition: object, name: str, value: object, allowed: str) -> None:
+    """Raise `InvalidArgument` unless `condition`: '<name> must be <allowed>, got <value>'."""
+    if not condition:
+        raise InvalidArgument(f"{name} must be {allowed}, got {value!r}")
+
+
+def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise `InvalidArgument` unless `value` is one of `choices`; suggest the nearest."""
+    known = list(choices)
+    if value in known:
+        return
+    near = get_close_matches(str(value), known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise InvalidArgument(f"{name} must be one of {', '.join(known)}, got {value!r}{hint}")

@@ -1,0 +1,68 @@
+"""A run file in words, for people who want to know what is in it before they load it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+
+from neurosim.recording.reader import RunReader
+from neurosim.recording.schema import Status
+
+_WORDS = {
+    Status.RUNNING: "running: the file grows while it is read",
+    Status.COMPLETE: "complete",
+    Status.FAILED: "failed",
+    Status.INTERRUPTED: "interrupted: stopped on request; what was recorded is readable",
+    Status.KILLED: "killed: the writing process is gone; what was recorded is readable",
+}
+_SLAB = 2**20
+
+
+def describe_lines(run: RunReader) -> list[str]:
+    """Status, origin, configuration and datasets of a run, one line each."""
+    about = run.attributes
+    lines = [
+        f"{run.path}: {run.kind}, seed {run.seed}, on {about['device']}",
+        f"status: {_WORDS[run.status]}" + (f" ({run.message})" if run.message else ""),
+        f"last written {run.age:.0f} s ago by process {about['pid']} on {about['host']}",
+        f"created: {run.created}" + (f", {n} segments" if (n := len(run.segments)) > 1 else ""),
+        f"code: neurosim {about.get('code_version', 'unknown')}{_commit(run)}",
+        "versions: " + ", ".join(f"{name} {v}" for name, v in run.libraries.items()),
+        f"config: {json.dumps(run.config)}",
+        "datasets:",
+    ]
+    return lines + [f"  {_dataset(run, name)}" for name in run.names()]
+
+
+def _commit(run: RunReader) -> str:
+    if not (commit := run.attributes.get("git_commit")):
+        return ""
+    return f", commit {commit[:12]}" + (" with changes" if run.attributes.get("git_dirty") else "")
+
+
+def _dataset(run: RunReader, name: str) -> str:
+    about = run.describe(name)
+    axes = ", ".join(f"{dim} {n}" for dim, n in zip(about.dims, about.shape, strict=True))
+    kind = "text" if about.dtype.kind == "U" else str(about.dtype)
+    line = f"{name} ({axes}) {kind}" + (f" [{about.units}]" if about.units else "")
+    if about.description:
+        line += f": {about.description}"
+    if run.grows(name):
+        return f"{line}; {about.shape[0]} rows"
+    if (filled := _filled(run, name)) is not None:
+        return f"{line}; {filled:.0%} filled"
+    return line
+
+
+def _filled(run: RunReader, name: str) -> float | None:
+    """Fraction written so far of a dataset prefilled with NaN, read slab by slab."""
+    shape, fill = run.describe(name).shape, run.fill(name)
+    if fill is None or fill == fill or 0 in shape:
+        return None
+    length, *row = shape or (1,)
+    rows = max(1, _SLAB // math.prod(row))
+    slabs = [slice(i, i + rows) for i in range(0, length, rows)] if shape else [()]
+    written = sum(np.count_nonzero(~np.isnan(run.read(name, slab))) for slab in slabs)
+    return float(written / math.prod(shape))

@@ -1,0 +1,72 @@
+"""Ensembles: the same numbers whatever the threads, the order or the company."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neurosim.dynamics import (
+    Gaussian,
+    InstantResponse,
+    InverseTime,
+    Plasticity,
+    RateCircuit,
+    Setting,
+    simulate,
+    simulate_ensemble,
+)
+from neurosim.errors import Diverged, InvalidArgument
+
+
+def grid() -> list[Setting]:
+    settings = [
+        Setting(Gaussian(d, 120), RateCircuit(steps=20), Plasticity(gamma=g), neurons=n, trial=t)
+        for d in (4, 25)
+        for g in (0.1, 0.01)
+        for n in (3, 60)
+        for t in (0, 1)
+    ]
+    rule = (InstantResponse(), Plasticity(InverseTime()))
+    return [*settings, Setting(Gaussian(4, 50), *rule, noise=0.3, solver="euler")]
+
+
+def test_same_whatever_the_threads_and_the_company() -> None:
+    settings = grid()
+    one = dict(simulate_ensemble(settings, seed=9, record_every=10, threads=1))
+    many = dict(simulate_ensemble(settings, seed=9, record_every=10, threads=7))
+    alone = dict(simulate_ensemble([settings[5]], seed=9, record_every=10))
+    assert sorted(one) == sorted(many) == list(range(len(settings)))
+    for index, trajectory in one.items():
+        np.testing.assert_array_equal(trajectory.weights, many[index].weights)
+        np.testing.assert_array_equal(trajectory.inverse_snr, many[index].inverse_snr)
+    np.testing.assert_array_equal(one[5].weights, alone[0].weights)
+
+
+def test_trials_differ_and_settings_share_their_draws() -> None:
+    runs = dict(simulate_ensemble(grid(), seed=1))
+    start = [runs[i].problem.weights for i in range(6)]
+    assert np.abs(start[0] - start[1]).max() > 0.1  # trials
+    np.testing.assert_array_equal(start[0], start[4])  # gammas
+
+
+def test_is_what_simulate_computes() -> None:
+    (setting,) = grid()[-1:]
+    ((_, run),) = simulate_ensemble([setting], seed=4)
+    again = simulate(
+        run.problem.weights,
+        run.problem.inputs.array(),
+        response=setting.response,
+        plasticity=setting.plasticity,
+        solver="euler",
+        noise=0.3,
+        seed=run.problem.seed,
+    )
+    np.testing.assert_array_equal(run.weights, again.weights)
+
+
+def test_an_error_reaches_the_caller() -> None:
+    wild = Setting(Gaussian(4, 2000), RateCircuit(), Plasticity(rate=0.5))
+    with pytest.raises(Diverged):
+        dict(simulate_ensemble([*grid(), wild], check=False))
+    with pytest.raises(InvalidArgument, match="threads must be >= 1"):
+        dict(simulate_ensemble(grid(), threads=0))
