@@ -54,8 +54,8 @@ def label(axis: str, value: Any) -> str:
 def convergence(curves: ConvergenceCurves, limits: list[str] | None = None) -> Figure:
     """-log SNR over presentations: colour is gamma, line is kernel size, a panel the rest.
 
-    Black lines are the limits of theory, each drawn once per value. `limits` chooses among
-    them; by default all that the run file holds.
+    Thin straight lines are the limits of theory, in the colour of the settings that they belong
+    to. `limits` chooses among them; by default all that the run file holds.
     """
     varying = curves.varying
     inner = [axis for axis in ("gamma", "kernel") if axis in varying]
@@ -110,10 +110,7 @@ def _draw_panel(
     limits: list[str] | None,
 ) -> None:
     for g in members:
-        colour, line = "C0", LINES[0]
-        if inner:
-            levels = _levels(curves, inner[0])
-            colour = _colour(levels.index(curves.grid[inner[0]][g]), len(levels))
+        colour, line = _setting_colour(curves, inner, g), LINES[0]
         if len(inner) > 1:
             levels = _levels(curves, inner[1])
             line = LINES[levels.index(curves.grid[inner[1]][g]) % len(LINES)]
@@ -122,9 +119,34 @@ def _draw_panel(
             curves.presentations, curves.low[g], curves.high[g], color=colour, alpha=0.15, lw=0
         )
     for name in _limit_names(curves, limits):
-        values = np.unique(np.round(log_inverse_snr(curves.limits[name][members]), 6))
-        for value in values[np.isfinite(values)]:
-            ax.axhline(value, color="black", lw=0.9, linestyle=LIMIT_LINES[name], zorder=0)
+        drawn = set()
+        for g in members:
+            value = float(log_inverse_snr(curves.limits[name][g]))
+            colour = _setting_colour(curves, inner, g) if _depends(curves, name, inner) else "0.2"
+            if np.isfinite(value) and (line := (round(value, 6), colour)) not in drawn:
+                drawn.add(line)
+                style = LIMIT_LINES[name]
+                ax.axhline(value, color=colour, lw=0.9, linestyle=style, zorder=0, alpha=0.9)
+
+
+def _setting_colour(curves: ConvergenceCurves, inner: list[str], g: int) -> Any:
+    """The colour of a setting: its level along the first inner axis."""
+    if not inner:
+        return "C0"
+    levels = _levels(curves, inner[0])
+    return _colour(levels.index(curves.grid[inner[0]][g]), len(levels))
+
+
+def _depends(curves: ConvergenceCurves, name: str, inner: list[str]) -> bool:
+    """Whether a limit differs along the axis that colours stand for."""
+    if not inner:
+        return False
+    levels = curves.grid[inner[0]]
+    by_level = {
+        level: {v for v, x in zip(curves.limits[name], levels, strict=True) if x == level}
+        for level in levels
+    }
+    return len(by_level) == 1 or not set.intersection(*by_level.values())
 
 
 def _convergence_legend(
@@ -141,7 +163,7 @@ def _convergence_legend(
                 style = {"color": _colour(index, len(levels))}
             handles.append(Line2D([], [], label=label(axis, value), **style))
     for name in _limit_names(curves, limits):
-        style = {"color": "black", "lw": 0.9, "linestyle": LIMIT_LINES[name]}
+        style = {"color": "0.2", "lw": 0.9, "linestyle": LIMIT_LINES[name]}
         handles.append(Line2D([], [], label=LIMIT_NAMES[name], **style))
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
 

@@ -34,7 +34,7 @@ def integrator_orders(run: RunReader) -> list[IntegratorOrder]:
 
     For fixed steps evaluations are inversely proportional to the step.
     """
-    methods = [name.decode() if isinstance(name, bytes) else str(name) for name in run["method"]]
+    methods = run["method"].tolist()
     steps, evaluations, errors = run["step"], run["evaluations"], run["error"]
     orders = []
     for method in dict.fromkeys(methods):

@@ -37,9 +37,9 @@ def fit_slope(x: Array, y: Array) -> float:
 
 
 def noise_curves(run: RunReader, offset: float) -> NoiseCurves:
-    """Average over populations and fit the decay where k is at least half its final value."""
+    """Average over populations and fit the decay over the last decade of k."""
     k = run["presentation"].astype(float)
-    late = k >= k[-1] / 2
+    late = k >= k[-1] / 10
     residual = run["residual"].mean(1)
     return NoiseCurves(
         sigma=run["sigma"],

@@ -184,6 +184,9 @@ class Plasticity:
 
     def step_rates(self, response: Response, first: int, count: int, steps: int) -> Array:
         """eta of each step of presentations first, ..., first + count - 1: (steps, count)."""
-        step = np.arange(steps)[:, None] + response.steps * np.arange(first, first + count)
-        factor = response.dt * (1 - self.step_momentum(response)) / (1 - self.momentum)
-        return evaluate(self.rate, step * response.dt) * factor
+        presentations = np.arange(first, first + count, dtype=float)
+        t = np.arange(steps)[:, None] * response.dt + presentations * (response.steps * response.dt)
+        etas = evaluate(self.rate, t)
+        if response.dt == 1:
+            return etas
+        return etas * (response.dt * (1 - self.step_momentum(response)) / (1 - self.momentum))

@@ -100,20 +100,15 @@ class Continuous:
         """Advance `state` to `stop` presentations, recording on the way."""
         for chunk in problem.chunks(state.presentations, stop):
             for offset in range(len(chunk.inputs)):
-                x = chunk.noisy(offset, problem.neurons, problem.noise)
+                (x,) = chunk.part(offset, offset + 1).inputs
                 self._show(problem, state, x, len(chunk.etas), None)
-                if recorder.due(state.presentations):
-                    recorder.add(
-                        [state.presentations],
-                        state.weights.mean(0)[None],
-                        state.weights.var(0)[None],
-                    )
+                recorder.add_state(state)
 
     def trace(self, problem: Problem, state: State) -> Trace:
         """Advance `state` by one presentation and return its rates every `response.dt`."""
         (chunk,) = problem.chunks(state.presentations, state.presentations + 1)
         trace = problem.empty_trace(len(chunk.etas), state.presentations)
-        x = chunk.noisy(0, problem.neurons, problem.noise)
+        (x,) = chunk.part(0, 1).inputs
         self._show(problem, state, x, len(chunk.etas), trace)
         return trace
 

@@ -16,7 +16,7 @@ from neurosim.dynamics.circuit import RateCircuit
 from neurosim.dynamics.compiled import compiled
 
 if TYPE_CHECKING:
-    from neurosim.dynamics.problem import Problem, Recorder, State, Trace
+    from neurosim.dynamics.problem import Part, Problem, Recorder, State, Trace
 
 Array = NDArray[np.float64]
 
@@ -45,76 +45,62 @@ def _drive(w, x, z):
 
 @compiled
 def _show_circuit(
-    w, m, w_init, r, r_inh, x, etas, momentum, gamma, leak, alpha, bias, rectified, r_trace, i_trace
-):
-    """Show x for len(etas) steps (Eq. 8); w, m and r change in place, r_inh is returned."""
+    w, m, w_init, r, r_inh, inputs, etas, momentum, gamma, leak, alpha, bias, rectified, r_trace, i_trace
+):  # fmt: skip
+    """Show inputs, each for etas.shape[1] steps (Eq. 8); w, m, r in place, r_inh is returned."""
     neurons = w.shape[0]
     z = np.empty(neurons)
     rho = np.empty(neurons)
-    for step in range(len(etas)):
-        _drive(w, x, z)
-        excitation = r.mean() - bias
-        if rectified:
-            excitation = max(excitation, 0.0)
-        for i in range(neurons):
-            target = z[i] - alpha * r_inh + bias
+    for k in range(len(inputs)):
+        x = inputs[k]
+        for step in range(etas.shape[1]):
+            _drive(w, x, z)
+            excitation = r.mean() - bias
             if rectified:
-                target = max(target, 0.0)
-            r[i] += leak * (-r[i] + target)
-            rho[i] = r[i] - bias
-        r_inh += leak * (-r_inh + excitation)
-        _learn(w, m, w_init, rho, x, etas[step], momentum, gamma)
-        if step < len(r_trace):
-            r_trace[step] = r
-            i_trace[step] = r_inh
+                excitation = max(excitation, 0.0)
+            for i in range(neurons):
+                target = z[i] - alpha * r_inh + bias
+                if rectified:
+                    target = max(target, 0.0)
+                r[i] += leak * (-r[i] + target)
+                rho[i] = r[i] - bias
+            r_inh += leak * (-r_inh + excitation)
+            _learn(w, m, w_init, rho, x, etas[k, step], momentum, gamma)
+            if step < len(r_trace):
+                r_trace[step] = r
+                i_trace[step] = r_inh
     return r_inh
 
 
 @compiled
-def _show_instant(w, m, w_init, r, x, eta, momentum, gamma, subtracted):
-    """One update of Eq. 21 (Eq. 4 when the whole mean is subtracted); w, m, r in place."""
+def _show_instant(w, m, w_init, r, inputs, etas, momentum, gamma, subtracted):
+    """One update of Eq. 21 per input (Eq. 4 if the whole mean is subtracted); in place."""
     z = np.empty(w.shape[0])
-    _drive(w, x, z)
-    r[:] = z - subtracted * z.mean()
-    _learn(w, m, w_init, r, x, eta, momentum, gamma)
+    for k in range(len(inputs)):
+        _drive(w, inputs[k], z)
+        r[:] = z - subtracted * z.mean()
+        _learn(w, m, w_init, r, inputs[k], etas[k, 0], momentum, gamma)
 
 
-def show(problem: Problem, state: State, x: Array, etas: Array, trace: Trace | None) -> None:
-    """Present one input, (1, D) or one per neuron (N, D), to `state`, in place."""
+def show(problem: Problem, state: State, part: Part, trace: Trace | None = None) -> None:
+    """Present a few inputs to `state`, in place; `trace` takes the rates of the last one."""
     response, plasticity = problem.response, problem.plasticity
-    momentum = plasticity.step_momentum(response)
+    momentum, gamma = plasticity.step_momentum(response), plasticity.gamma
+    w, m, r = state.weights, state.momentum, state.r
     if isinstance(response, RateCircuit):
+        c = response
+        traces = (trace.r, trace.r_inh) if trace else (np.empty((0, len(r))), np.empty(0))
         state.r_inh = _show_circuit(
-            state.weights,
-            state.momentum,
-            problem.weights,
-            state.r,
-            state.r_inh,
-            x,
-            etas,
-            momentum,
-            plasticity.gamma,
-            response.leak,
-            response.alpha,
-            response.bias,
-            response.rectified,
-            trace.r if trace else np.empty((0, len(state.r))),
-            trace.r_inh if trace else np.empty(0),
+            w, m, problem.weights, r, state.r_inh, part.inputs, part.etas, momentum, gamma,
+            c.leak, c.alpha, c.bias, c.rectified, *traces,
+        )  # fmt: skip
+    else:
+        _show_instant(
+            w, m, problem.weights, r, part.inputs, part.etas, momentum, gamma, response.subtracted
         )
-        return
-    _show_instant(
-        state.weights,
-        state.momentum,
-        problem.weights,
-        state.r,
-        x,
-        etas[0],
-        momentum,
-        plasticity.gamma,
-        response.subtracted,
-    )
-    if trace:
-        trace.r[0], trace.r_inh[0] = state.r, 0.0
+        if trace:
+            trace.r[0], trace.r_inh[0] = r, 0.0
+    state.presentations = part.stop
 
 
 @dataclass(frozen=True)
@@ -129,22 +115,13 @@ class Euler:
     def run(self, problem: Problem, state: State, stop: int, recorder: Recorder) -> None:
         """Advance `state` to `stop` presentations, recording on the way."""
         for chunk in problem.chunks(state.presentations, stop):
-            for offset in range(len(chunk.inputs)):
-                x = chunk.noisy(offset, problem.neurons, problem.noise)
-                show(problem, state, x, chunk.etas[:, offset].copy(), None)
-                state.presentations += 1
-                if recorder.due(state.presentations):
-                    recorder.add(
-                        [state.presentations],
-                        state.weights.mean(0)[None],
-                        state.weights.var(0)[None],
-                    )
+            for part in chunk.parts(recorder):
+                show(problem, state, part)
+                recorder.add_state(state)
 
     def trace(self, problem: Problem, state: State) -> Trace:
         """Advance `state` by one presentation and return its rates at every step."""
         (chunk,) = problem.chunks(state.presentations, state.presentations + 1)
         trace = problem.empty_trace(len(chunk.etas), state.presentations)
-        x = chunk.noisy(0, problem.neurons, problem.noise)
-        show(problem, state, x, chunk.etas[:, 0].copy(), trace)
-        state.presentations += 1
+        show(problem, state, chunk.part(0, 1), trace)
         return trace

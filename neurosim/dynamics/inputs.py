@@ -274,18 +274,18 @@ class OneHot(InputStream):
 class NeuronNoise:
     """Gaussian noise on every neuron's input, drawn anew at each presentation (App. A.3)."""
 
-    def __init__(self, seed: Seed, neurons: int, dimension: int) -> None:
-        self.seed, self.shape = seed, (neurons, dimension)
+    def __init__(self, seed: Seed, neurons: int, dimension: int, sigma: float) -> None:
+        self.seed, self.shape, self.sigma = seed, (neurons, dimension), sigma
         self.block = max(1, 2**18 // (neurons * dimension))
         self._index, self._values = -1, np.empty((0, neurons, dimension))
 
     def at(self, presentation: int) -> Array:
-        """Unit noise of one presentation, (N, D)."""
+        """The noise of one presentation, (N, D)."""
         index, offset = divmod(presentation, self.block)
         if index != self._index:
             generator = child_generator(self.seed, index)
             self._index = index
-            self._values = generator.standard_normal((self.block, *self.shape))
+            self._values = self.sigma * generator.standard_normal((self.block, *self.shape))
         return self._values[offset]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,12 +45,30 @@ class Chunk(NamedTuple):
     etas: Array  # (steps, count)
     noise: NeuronNoise | None
 
-    def noisy(self, offset: int, neurons: int, sigma: float) -> Array:
-        """What the neurons see: one row for all (1, D), or with noise one each (N, D)."""
-        x = self.inputs[offset : offset + 1]
-        if self.noise is None:
-            return x
-        return x + sigma * self.noise.at(self.first + offset)
+    def parts(self, recorder: Recorder) -> Iterator[Part]:
+        """The same, cut where something is to be recorded, and to a few MiB of noise."""
+        low, count = 0, len(self.inputs)
+        longest = self.noise.block if self.noise else count
+        while low < count:
+            high = min(count, low + longest, recorder.next_due(self.first + low) - self.first)
+            yield self.part(low, high)
+            low = high
+
+    def part(self, low: int, high: int) -> Part:
+        """Presentations low, ..., high - 1 of this chunk, as the neurons see them."""
+        x = self.inputs[low:high, None]
+        if self.noise:
+            noise = [self.noise.at(k) for k in range(self.first + low, self.first + high)]
+            x = x + np.stack(noise)
+        return Part(self.first + high, x, np.ascontiguousarray(self.etas[:, low:high].T))
+
+
+class Part(NamedTuple):
+    """Consecutive presentations as neurons see them, up to but not including `stop`."""
+
+    stop: int
+    inputs: Array  # (count, 1, D), the same for all neurons, or with noise (count, N, D)
+    etas: Array  # (count, steps)
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,7 @@ class Problem:
     @cached_property
     def neuron_noise(self) -> NeuronNoise | None:
         """The generator of per-neuron noise, if there is any."""
-        return NeuronNoise(self.seed, *self.weights.shape) if self.noise else None
+        return NeuronNoise(self.seed, *self.weights.shape, self.noise) if self.noise else None
 
     def start(self) -> State:
         """Rates at zero, as published, or at rest (r = b); no momentum."""
@@ -123,11 +142,23 @@ class Recorder:
         """Whether the state after this many presentations is to be recorded."""
         return self.every is not None and presentations % self.every == 0
 
+    def next_due(self, presentations: int) -> int:
+        """The first point after `presentations` that is due (far away if none is)."""
+        if self.every is None:
+            return sys.maxsize
+        return (presentations // self.every + 1) * self.every
+
     def add(self, presentations: Sequence[int], means: Array, variances: Array) -> None:
         """Keep the mean and variance over neurons at these points: (count, D) each."""
         self.presentations.extend(presentations)
         self._means.append(means)
         self._variances.append(variances)
+
+    def add_state(self, state: State) -> None:
+        """Keep where a population stands now, if that is due."""
+        if self.due(state.presentations):
+            mean, variance = state.weights.mean(0), state.weights.var(0)
+            self.add([state.presentations], mean[None], variance[None])
 
     def stacked(self, dimension: int) -> tuple[Array, Array]:
         """All means and variances, (R, D) each."""

@@ -85,9 +85,10 @@ def evaluate(rate: Rate, t: Array) -> Array:
             "plasticity.rate must map an array of times to as many rates "
             f"(numpy.where instead of if), got {rate!r}: {error}"
         ) from error
-    smallest = float(np.min(values, initial=0.0))  # NaN if any is
-    require(smallest >= 0, "plasticity.rate", f"{smallest:g}", ">= 0 at every time")
-    require(np.isfinite(values.max(initial=0.0)), "plasticity.rate", "inf", "finite at every time")
+    if values.size:
+        low, high = float(values.min()), float(values.max())  # NaN if any is
+        require(low >= 0, "plasticity.rate", low, ">= 0 at every time")
+        require(math.isfinite(high), "plasticity.rate", high, "finite at every time")
     return values
 
 

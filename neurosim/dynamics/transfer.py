@@ -22,7 +22,7 @@ from neurosim.dynamics.blas import single_threaded
 from neurosim.dynamics.circuit import Plasticity, Response
 from neurosim.dynamics.collapsed import Collapsed, Rows, show
 from neurosim.dynamics.inputs import Given, InputStream
-from neurosim.dynamics.problem import Problem
+from neurosim.dynamics.problem import Problem, Recorder
 from neurosim.dynamics.stability import check_stability
 from neurosim.errors import Diverged, require
 
@@ -73,7 +73,7 @@ def transfer(
     with single_threaded(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for chunk in problem.chunks(0, stream.presentations):
             for mode, parts in zip(modes, tiles, strict=True):
-                show(problem, chunk, mode, parts, each=pool.map)
+                show(problem, chunk, mode, parts, Recorder(None), each=pool.map)
     deviation, mean = (identity + part.change for part in rows)
     if not (np.isfinite(deviation).all() and np.isfinite(mean).all()):
         raise Diverged(

@@ -64,10 +64,10 @@ def test_seeds_differ_and_repeat() -> None:
 
 
 def test_noise_is_independent_across_neurons_and_presentations() -> None:
-    noise = NeuronNoise(3, 50, 4)
-    draws = np.stack([noise.at(k) for k in range(3000)])
+    noise = NeuronNoise(3, 50, 4, 2.0)
+    draws = np.stack([noise.at(k) for k in range(3000)]) / 2
     assert abs(draws.mean()) < 0.01
     assert draws.var() == pytest.approx(1, abs=0.01)
     assert abs((draws[:, 0] * draws[:, 1]).mean()) < 0.05
     assert abs((draws[1:] * draws[:-1]).mean()) < 0.01
-    np.testing.assert_array_equal(NeuronNoise(3, 50, 4).at(2999), draws[2999])
+    np.testing.assert_array_equal(NeuronNoise(3, 50, 4, 2.0).at(2999) / 2, draws[2999])
