@@ -175,7 +175,9 @@ def noise(curves: NoiseCurves) -> Figure:
         ax = figure.subplots()
         for index, sigma in enumerate(curves.sigma):
             colour = _colour(index, len(curves.sigma))
-            ax.loglog(curves.presentations, curves.error[index], color=colour, label=f"σ = {sigma:g}")
+            ax.loglog(
+                curves.presentations, curves.error[index], color=colour, label=f"σ = {sigma:g}"
+            )
             ax.loglog(curves.presentations, curves.bound[index], color=colour, ls=":", lw=0.9)
             if curves.floor[index] > 0:
                 ax.axhline(curves.floor[index], color=colour, ls="--", lw=0.8)

@@ -14,7 +14,7 @@ from neurosim.recording import RunReader
 Array = NDArray[np.float64]
 
 FLOOR = 2.0**-106
-"""The square of double precision's rounding: below it a variance is 0, and its log means nothing."""
+"""Double precision's rounding, squared: below it a variance is 0 and its log means nothing."""
 
 
 def log_inverse_snr(inverse_snr: ArrayLike) -> Array:
@@ -72,7 +72,7 @@ def convergence_curves(run: RunReader) -> ConvergenceCurves:
         low=mean - std,
         high=mean + std,
         trials=recorded.any(2).sum(1),
-        floored=is_floored(values).any((1, 2)),
+        floored=np.asarray(is_floored(values).any((1, 2))),
         grid={name: column.tolist() for name, column in grid.items()},
         limits=limits,
     )

@@ -94,7 +94,7 @@ class ConvergenceStudy:
     channels: int = 1
     """Input channels."""
     schedule: Schedule = "published"
-    """Learning rate over time; "published" is inverse-sqrt for circuit, inverse-time for instant."""
+    """Rate over time; "published" is inverse-sqrt for circuit, inverse-time for instant."""
     rate: float | None = None
     """Base of the learning rate, if not the published one (3e-4, 0.5, or 1e-5 if constant)."""
     momentum: float = 0.95
@@ -110,7 +110,8 @@ class ConvergenceStudy:
     trials: int = 10
     """Populations per combination, with weights ~ N(1, 1) and inputs of their own."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse values that make no sense (not on construction, where tyro would reword it)."""
         for name in AXES.values():
             values = getattr(self, name)
             require(len(values) > 0, f"--{name}", values, "at least one value")
@@ -219,6 +220,8 @@ class ConvergenceStudy:
 
 def run_study(study: ConvergenceStudy, name: str, options: RunOptions) -> Report:
     """Simulate the grid, write NAME.h5 while it runs, and draw NAME.png and NAME.pdf from it."""
+    study.check()
+    options.check()
     points = study.points()
     settings = [study.setting(point, trial) for point in points for trial in range(study.trials)]
     for point, setting in zip(points, settings[:: study.trials], strict=True):
@@ -228,8 +231,7 @@ def run_study(study: ConvergenceStudy, name: str, options: RunOptions) -> Report
             varying = {k: v for k, v in point.items() if len(getattr(study, AXES[k])) > 1}
             where = ", ".join(f"{key} = {value}" for key, value in varying.items())
             raise type(error)(f"{error} [{where}]" if where else str(error)) from error
-    folder = options.folder(name)
-    path = folder / f"{name}.h5"
+    path = options.run_file(name)
     with _writer(study, name, path, options, points) as run:
         results = simulate_ensemble(
             settings,
@@ -304,10 +306,8 @@ def report(name: str, path: Path) -> Report:
         final, band = curves.mean[index, -1], curves.high[index, -1] - curves.low[index, -1]
         limits = {key: float(log_inverse_snr(x[index])) for key, x in curves.limits.items()}
         point = {key: column[index] for key, column in curves.varying.items()}
-        rows.append(
-            [*(f"{v:g}" if isinstance(v, float) else str(v) for v in point.values()), f"{final:.3f}"]
-            + [f"{band:.3f}", *(f"{value:.3f}" for value in limits.values())]
-        )
+        shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in point.values()]
+        numbers = [f"{v:.3f}" for v in (final, band, *limits.values())]
+        rows.append([*shown, *numbers])
         values.append({**point, "minus_log_snr": final, "band": band, "limits": limits})
     return Report(name, path, drawn, table(header, rows), {"settings": values})
-

@@ -14,6 +14,8 @@ import numpy as np
 
 from neurosim.errors import InvalidArgument, require
 
+FIGURES = (".png", ".pdf")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -32,12 +34,23 @@ class RunOptions:
     json: bool = False
     """Print the results as JSON on standard output instead of a table."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse values that make no sense (not on construction, where tyro would reword it)."""
         require(self.seed >= 0, "--seed", self.seed, ">= 0")
         require(self.threads is None or self.threads >= 1, "--threads", self.threads, ">= 1")
 
-    def folder(self, name: str) -> Path:
-        """The folder of the experiment `name`, made if need be."""
+    def run_file(self, name: str) -> Path:
+        """NAME.h5 in the folder of results, which is made if need be; refuses to overwrite."""
+        self.check()
+        path = self._folder(name) / f"{name}.h5"
+        taken = [p for p in (path, *(path.with_suffix(s) for s in FIGURES)) if p.exists()]
+        if taken and not self.overwrite:
+            raise InvalidArgument(
+                f"{taken[0]} exists already: choose another --out, or pass --overwrite"
+            )
+        return path
+
+    def _folder(self, name: str) -> Path:
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         folder = self.out or next(p for p in (Path("runs") / n for n in names) if not p.exists())
         problem = None

@@ -15,7 +15,7 @@ def track(
 ) -> Iterator[T]:
     """Yield `items` and show on stderr how many of `total` are done and how long the rest takes."""
     stream = stream or sys.stderr
-    if quiet:
+    if quiet or stream is None:
         yield from items
     elif stream.isatty():
         yield from _bar(items, total, title, stream)

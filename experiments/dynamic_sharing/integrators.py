@@ -75,7 +75,7 @@ def _cases() -> list[tuple[str, float, RateCircuit, str | Solver]]:
 
 def run(options: RunOptions) -> Report:
     """Integrate with every method and step, fit the orders and draw the figure."""
-    path = options.folder("integrators") / "integrators.h5"
+    path = options.run_file("integrators")
     generator = np.random.default_rng(options.seed)
     weights = generator.normal(1, 1, (NEURONS, DIMENSION))
     inputs = Given.of(generator.standard_normal((PRESENTATIONS, DIMENSION)))
@@ -129,4 +129,6 @@ def run(options: RunOptions) -> Report:
         "",
         *(f"observed order of {o.method}: {o.order:.3f}" for o in orders),
     ]
-    return Report("integrators", path, drawn, lines, {"orders": {o.method: o.order for o in orders}})
+    return Report(
+        "integrators", path, drawn, lines, {"orders": {o.method: o.order for o in orders}}
+    )

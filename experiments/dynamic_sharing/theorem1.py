@@ -16,8 +16,15 @@ import numpy as np
 from analysis import figures
 from analysis.noise import noise_curves
 from experiments.report import Report, RunOptions, table
-from neurosim.dynamics import Gaussian, InstantResponse, Plasticity, Setting, simulate_ensemble
-from neurosim.dynamics import InverseTime, theory
+from neurosim.dynamics import (
+    Gaussian,
+    InstantResponse,
+    InverseTime,
+    Plasticity,
+    Setting,
+    simulate_ensemble,
+    theory,
+)
 from neurosim.progress import track
 from neurosim.recording import RunReader, RunWriter
 
@@ -61,7 +68,7 @@ def _bound(w_init: np.ndarray, sigma: float) -> np.ndarray:
 
 def run(options: RunOptions) -> Report:
     """Simulate, fit the decay and draw the figure."""
-    path = options.folder("theorem1") / "theorem1.h5"
+    path = options.run_file("theorem1")
     config = {
         "study": "theorem1", "neurons": NEURONS, "dimension": DIMENSION, "gamma": GAMMA,
         "rate": repr(RATE), "presentations": PRESENTATIONS, "trials": TRIALS,

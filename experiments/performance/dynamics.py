@@ -153,7 +153,9 @@ def growth(options: Options) -> list[dict[str, float]]:
             ),
             2 if n * d * t < 1e9 else 1,
         )
-        rows.append({"N": n, "D": d, "T": t, "s": seconds, "ns per N D T": seconds / (n * d * t) * 1e9})
+        rows.append(
+            {"N": n, "D": d, "T": t, "s": seconds, "ns per N D T": seconds / (n * d * t) * 1e9}
+        )
     return rows
 
 
@@ -167,7 +169,10 @@ def memory() -> dict[str, float]:
             plasticity=Plasticity(gamma=GAMMA), record_every=None,
         )  # fmt: skip
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    return {"peak after 1,000 presentations, MiB": peaks[0], "growth to 200,000, MiB": peaks[2] - peaks[1]}
+    return {
+        "peak after 1,000 presentations, MiB": peaks[0],
+        "growth to 200,000, MiB": peaks[2] - peaks[1],
+    }
 
 
 def operators(options: Options) -> dict[str, float]:
@@ -198,7 +203,11 @@ def brian2_agreement() -> dict[str, float]:
         simulate(w, x, response=CIRCUIT, plasticity=Plasticity(), solver=s).rates([0, 4])
         for s in ("euler", "brian2")
     ]
-    return {"Brian2 and euler, largest difference of a rate": float(np.abs(rates[0].r - rates[1].r).max())}
+    return {
+        "Brian2 and euler, largest difference of a rate": float(
+            np.abs(rates[0].r - rates[1].r).max()
+        )
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -208,7 +217,12 @@ def machine() -> dict[str, Any]:
     if info.exists():
         models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = models[0].split(":", 1)[1].strip() if models else cpu
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
 
 
 def main(options: Options) -> int:

@@ -219,7 +219,9 @@ def _network(brian2: Any, problem: Problem, state: State, inputs_shown: int) -> 
 
 
 @contextmanager
-def _quiet_brian2(target: Target, directory: str | None) -> Iterator[tuple[Any, Callable[[], None]]]:
+def _quiet_brian2(
+    target: Target, directory: str | None
+) -> Iterator[tuple[Any, Callable[[], None]]]:
     """Brian2 silent and set up for one run, and what builds it; afterwards all is as before."""
     brian2 = _import_brian2()
     from brian2.devices.cpp_standalone.device import CPPStandaloneDevice

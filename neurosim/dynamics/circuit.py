@@ -9,14 +9,13 @@ stated here, once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurosim.dynamics.rates import Constant, InverseSqrt, evaluate
+from neurosim.dynamics.rates import Constant, InverseSqrt, Rate, evaluate
 from neurosim.errors import require
 
 Array = NDArray[np.float64]
@@ -162,7 +161,7 @@ class Plasticity:
     momentum^dt, and eta becomes eta dt (1 - momentum^dt) / (1 - momentum).
     """
 
-    rate: Callable[[Array], Array] | float = field(default_factory=InverseSqrt)
+    rate: Rate | float = field(default_factory=InverseSqrt)
     gamma: float = 1e-2
     momentum: float = 0.95
 
@@ -171,9 +170,7 @@ class Plasticity:
             object.__setattr__(self, "rate", Constant(float(self.rate)))
         _to_floats(self, "gamma", "momentum")
         require(callable(self.rate), "plasticity.rate", self.rate, "a number or a callable of t")
-        require(
-            math.isfinite(self.gamma) and self.gamma > 0, "plasticity.gamma", self.gamma, "> 0"
-        )
+        require(math.isfinite(self.gamma) and self.gamma > 0, "plasticity.gamma", self.gamma, "> 0")
         require(
             0 <= self.momentum < 1, "plasticity.momentum", self.momentum, "at least 0 and below 1"
         )
@@ -182,11 +179,15 @@ class Plasticity:
         """The factor that momentum keeps in one step of `response.dt`."""
         return float(self.momentum**response.dt)
 
+    def at(self, t: Array) -> Array:
+        """eta at an array of times."""
+        return evaluate(cast(Rate, self.rate), t)
+
     def step_rates(self, response: Response, first: int, count: int, steps: int) -> Array:
         """eta of each step of presentations first, ..., first + count - 1: (steps, count)."""
         presentations = np.arange(first, first + count, dtype=float)
         t = np.arange(steps)[:, None] * response.dt + presentations * (response.steps * response.dt)
-        etas = evaluate(self.rate, t)
+        etas = self.at(t)
         if response.dt == 1:
             return etas
         return etas * (response.dt * (1 - self.step_momentum(response)) / (1 - self.momentum))

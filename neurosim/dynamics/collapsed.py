@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from neurosim.dynamics import euler
 from neurosim.dynamics.circuit import Mode, RateCircuit
 from neurosim.dynamics.compiled import compiled
-from neurosim.dynamics.maps import PresentationMaps, presentation_maps
+from neurosim.dynamics.maps import presentation_maps
 from neurosim.dynamics.problem import Chunk, Problem, Recorder, State, Trace
 from neurosim.errors import InvalidArgument
 
@@ -51,9 +51,7 @@ class Rows(NamedTuple):
     def tiles(self) -> list[Rows]:
         """The same rows (views) in groups that fit the cache."""
         size = min(256, max(48, 2**15 // self.start.shape[1]))
-        return [
-            Rows(*(part[i : i + size] for part in self)) for i in range(0, len(self.rho), size)
-        ]
+        return [Rows(*(part[i : i + size] for part in self)) for i in range(0, len(self.rho), size)]
 
 
 @compiled
@@ -112,7 +110,9 @@ def _show_block(rows_start, momentum, change, rho, r_inh, x, energy, along, acro
 
 
 @compiled
-def _show(start, momentum, change, rho, r_inh, inputs, energy, along, across, cuts, due, sums, power):
+def _show(
+    start, momentum, change, rho, r_inh, inputs, energy, along, across, cuts, due, sums, power
+):
     """Pass rows through all presentations, block by block between `cuts`.
 
     After each block that is `due` (its number in `sums`, or -1) the sum over rows of
@@ -274,5 +274,6 @@ class _Population:
         state.momentum = expand(self.deviations.momentum) + self.mean.momentum
         rho = expand(self.deviations.rho) + self.mean.rho[0]
         state.r = rho + problem.response.bias
-        state.r_inh = float(self.mean.r_inh[0]) if isinstance(problem.response, RateCircuit) else 0.0
-
+        state.r_inh = (
+            float(self.mean.r_inh[0]) if isinstance(problem.response, RateCircuit) else 0.0
+        )

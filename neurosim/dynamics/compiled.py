@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -22,6 +22,6 @@ def compiled(function: F) -> F:
         "fastmath": {"reassoc", "contract", "nsz"},
     }
     try:
-        return numba.njit(cache=True, **options)(function)
+        return cast(F, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # no folder in which numba could cache: compile in every process
-        return numba.njit(**options)(function)
+        return cast(F, numba.njit(**options)(function))

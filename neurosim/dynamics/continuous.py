@@ -21,7 +21,6 @@ from scipy.integrate import solve_ivp
 
 from neurosim.dynamics.circuit import RateCircuit
 from neurosim.dynamics.problem import Problem, Recorder, State, Trace
-from neurosim.dynamics.rates import evaluate
 from neurosim.errors import Diverged, InvalidArgument, require, require_choice
 
 Array = NDArray[np.float64]
@@ -126,7 +125,7 @@ class Continuous:
             inside = np.nextafter(low, np.inf), np.nextafter(high, -np.inf)
 
             def eta(t: float, inside: tuple[float, float] = inside) -> float:
-                return float(evaluate(rate, np.clip(t, *inside).reshape(1))[0])  # type: ignore
+                return float(problem.plasticity.at(np.clip([t], *inside))[0])
 
             within = (times > low + 1e-9) & (times <= high + 1e-9)
             grid = np.append(np.minimum(times[within], high), high)

@@ -45,7 +45,8 @@ def _drive(w, x, z):
 
 @compiled
 def _show_circuit(
-    w, m, w_init, r, r_inh, inputs, etas, momentum, gamma, leak, alpha, bias, rectified, r_trace, i_trace
+    w, m, w_init, r, r_inh, inputs, etas, momentum, gamma, leak, alpha, bias, rectified,
+    r_trace, i_trace,
 ):  # fmt: skip
     """Show inputs, each for etas.shape[1] steps (Eq. 8); w, m, r in place, r_inh is returned."""
     neurons = w.shape[0]

@@ -97,7 +97,8 @@ class Problem:
     @cached_property
     def neuron_noise(self) -> NeuronNoise | None:
         """The generator of per-neuron noise, if there is any."""
-        return NeuronNoise(self.seed, *self.weights.shape, self.noise) if self.noise else None
+        neurons, dimension = self.weights.shape
+        return NeuronNoise(self.seed, neurons, dimension, self.noise) if self.noise else None
 
     def start(self) -> State:
         """Rates at zero, as published, or at rest (r = b); no momentum."""
@@ -125,7 +126,7 @@ class Problem:
     def empty_trace(self, steps: int, presentation: int) -> Trace:
         """Room for the rates of one presentation."""
         start = presentation * self.response.steps
-        time = (start + 1 + np.arange(steps)) * self.response.dt
+        time = np.arange(start + 1, start + steps + 1).astype(np.float64) * self.response.dt
         return Trace(time, np.full((steps, self.neurons), np.nan), np.full(steps, np.nan))
 
 

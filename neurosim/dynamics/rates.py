@@ -29,6 +29,7 @@ class Constant:
         _check_base(self.base)
 
     def __call__(self, t: Array) -> Array:
+        """The same rate at all times."""
         return np.full(np.shape(t), self.base)
 
 
@@ -49,6 +50,7 @@ class InverseSqrt:
         require(self.scale > 0, "rate.scale", self.scale, "> 0")
 
     def __call__(self, t: Array) -> Array:
+        """The rate at each time."""
         t = np.asarray(t, float)
         return np.where(t > self.start, self.base / np.sqrt(1 + t / self.scale), 0.0)
 
@@ -70,6 +72,7 @@ class InverseTime:
         require(self.offset > 0, "rate.offset", self.offset, "> 0")
 
     def __call__(self, t: Array) -> Array:
+        """The rate at each time."""
         return self.base / (self.offset + np.asarray(t, float))
 
 

@@ -193,9 +193,7 @@ def simulate(
         final_steps: steps for which the last input is shown, if fewer than the others'.
         check: refuse steps, inhibition and rates beyond the stability bounds.
     """
-    require(
-        record_every is None or record_every >= 1, "record_every", record_every, ">= 1 or None"
-    )
+    require(record_every is None or record_every >= 1, "record_every", record_every, ">= 1 or None")
     problem, chosen = prepare(
         weights,
         inputs,
@@ -228,7 +226,7 @@ def simulate(
         when = f"by presentation {bad[0]}" if len(bad) else "during the run"
         raise Diverged(
             f"weights became NaN or Inf {when} of {stream.presentations}: "
-            "lower plasticity.rate or response.dt, or call with check=True to see which bound breaks"
+            "lower plasticity.rate or response.dt, or see with check=True which bound breaks"
         )
     return Trajectory(
         kept[-1], points, mean, variance, np.array(kept[:-1]).reshape(-1, *w_init.shape),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurosim.dynamics.circuit import InstantResponse, Mode, Plasticity, RateCircuit, Response
 from neurosim.dynamics.maps import presentation_maps
-from neurosim.dynamics.rates import scaled
+from neurosim.dynamics.rates import Rate, scaled
 from neurosim.errors import StabilityError
 
 Array = NDArray[np.float64]
@@ -53,7 +55,12 @@ def largest_rate(response: Response, momentum: float, energy: float) -> float:
 
 
 def mean_square_map(
-    response: Response, plasticity: Plasticity, mode: Mode, energy: float, dimension: int, eta: Array
+    response: Response,
+    plasticity: Plasticity,
+    mode: Mode,
+    energy: float,
+    dimension: int,
+    eta: Array,
 ) -> Array:
     """What a presentation does to the second moments of one mode, averaged over x: (8, 8).
 
@@ -80,9 +87,14 @@ def mean_square_map(
 
 
 def mean_square_radius(
-    response: Response, plasticity: Plasticity, mode: Mode, energy: float, dimension: int, eta: Array
+    response: Response,
+    plasticity: Plasticity,
+    mode: Mode,
+    energy: float,
+    dimension: int,
+    eta: Array,
 ) -> float:
-    """Spectral radius of `mean_square_map`: above 1, presentation after presentation, a mode grows."""
+    """Spectral radius of `mean_square_map`: above 1 a mode grows."""
     with np.errstate(over="ignore", invalid="ignore"):
         matrix = mean_square_map(response, plasticity, mode, energy, dimension, eta)
     if not np.isfinite(matrix).all():
@@ -104,7 +116,9 @@ def check_stability(
     `energy` is E|x|^2; per-neuron noise adds noise^2 dimension to it. The presentation with
     the largest rates (of up to 64, spaced logarithmically) stands for all.
     """
-    if isinstance(response, RateCircuit) and response.dt >= largest_dt(response.tau, response.alpha):
+    if isinstance(response, RateCircuit) and response.dt >= largest_dt(
+        response.tau, response.alpha
+    ):
         dt = largest_dt(response.tau, response.alpha)
         alpha = largest_alpha(response.tau, response.dt)
         raise StabilityError(
@@ -145,4 +159,4 @@ def check_stability(
 def stable_plasticity(plasticity: Plasticity, energy: float, reference: float = 81.0) -> Plasticity:
     """The published rate is tuned for |x|^2 up to 81: for larger inputs scale it by 81 / |x|^2."""
     factor = min(1.0, reference / energy) if energy > 0 else 1.0
-    return Plasticity(scaled(plasticity.rate, factor), plasticity.gamma, plasticity.momentum)  # type: ignore[arg-type]
+    return replace(plasticity, rate=scaled(cast(Rate, plasticity.rate), factor))

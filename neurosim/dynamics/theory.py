@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from neurosim.dynamics.circuit import InstantResponse, Plasticity, RateCircuit, Response
 from neurosim.dynamics.inputs import Array
-from neurosim.dynamics.rates import evaluate
+from neurosim.dynamics.rates import Rate, evaluate
 from neurosim.dynamics.stability import (
     check_stability,
     largest_alpha,
@@ -37,6 +37,7 @@ from neurosim.dynamics.stability import (
 )
 
 __all__ = [
+    "IDEAL",
     "Gains",
     "biased_weights",
     "check_stability",
@@ -74,7 +75,7 @@ def fixed_point_rates(weights: ArrayLike, x: ArrayLike, alpha: float, bias: floa
     """Eq. 9: r_i = b + w_i.x - mean_j(w_j.x) + mean_j(w_j.x) / (1 + alpha), (..., N)."""
     z = np.asarray(weights, float) @ np.asarray(x, float)
     mean = z.mean(-1, keepdims=True)
-    return bias + z - mean + mean / (1 + alpha)
+    return np.asarray(bias + z - mean + mean / (1 + alpha), np.float64)
 
 
 def response_gains(response: Response) -> Gains:
@@ -106,7 +107,11 @@ def response_gains_asymptotic(tau: float, alpha: float, duration: float) -> Gain
     return Gains(1 - tau / duration, mean)
 
 
-def noise_decay(sigma: float, neurons: int, gains: Gains = Gains(1.0, 0.0)) -> float:
+IDEAL = Gains(1.0, 0.0)
+"""Eq. 4: deviations answer in full and the mean not at all."""
+
+
+def noise_decay(sigma: float, neurons: int, gains: Gains = IDEAL) -> float:
     """s, the decay that per-neuron noise adds: sigma^2 ((1 - 1/N) g_dev + g_mean / N).
 
     A neuron's own noise enters its deviation with weight 1 - 1/N and the mean with 1/N. For
@@ -119,21 +124,20 @@ def limit_weights(
     w_init: ArrayLike, C: ArrayLike, gamma: float, gains: Gains, decay: float = 0.0
 ) -> Array:
     """The formula at the top of this module: where weights (..., N, D) end."""
-    w_init, C = np.asarray(w_init, float), np.asarray(C, float)
+    w_init, C = np.asarray(w_init, np.float64), np.asarray(C, np.float64)
     mean = w_init.mean(-2, keepdims=True)
     pull = (gamma + decay) * np.eye(C.shape[0])
 
     def relax(w: Array, gain: float) -> Array:
-        return gamma * np.linalg.solve(gain * C + pull, w.reshape(-1, w.shape[-1]).T).T.reshape(
-            w.shape
-        )
+        columns = w.reshape(-1, w.shape[-1]).T
+        return gamma * np.linalg.solve(gain * C + pull, columns).T.reshape(w.shape)
 
     return relax(mean, gains.mean) + relax(w_init - mean, gains.deviation)
 
 
 def shared_weights(w_init: ArrayLike, C: ArrayLike, gamma: float) -> Array:
     """Eqs. 5 and 19, and Eq. 20 for C = I: w_i = (C + gamma I)^-1 (C mean + gamma w_i_init)."""
-    return limit_weights(w_init, C, gamma, Gains(1.0, 0.0))
+    return limit_weights(w_init, C, gamma, IDEAL)
 
 
 def biased_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, alpha: float) -> Array:
@@ -147,13 +151,13 @@ def circuit_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, circuit: Rate
 
 
 def noisy_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -> Array:
-    """The limit of Eq. 4 with per-neuron noise: w_i = (C + (gamma+s) I)^-1 (C mean + gamma w_i_init).
+    """The limit of Eq. 4 with per-neuron noise.
 
+    w_i = (C + (gamma + s) I)^-1 (C mean + gamma w_i_init)  with
     mean = gamma / (gamma + s) mean_init and s = sigma^2 (1 - 1/N).
     """
     neurons = np.shape(w_init)[-2]
-    gains = Gains(1.0, 0.0)
-    return limit_weights(w_init, C, gamma, gains, noise_decay(sigma, neurons, gains))
+    return limit_weights(w_init, C, gamma, IDEAL, noise_decay(sigma, neurons))
 
 
 def noise_floor(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -> float:
@@ -214,7 +218,7 @@ def convergence_rates(
 
 
 def theorem1_bound(
-    rate: object,
+    rate: Rate,
     steps: int,
     *,
     gamma: float,
@@ -234,7 +238,7 @@ def theorem1_bound(
     `w_init` the squared Frobenius norms. (The first norm of the printed Eq. 30 lacks a square,
     and the product in Eq. 57 should run from t + 1; the recursion needs neither.)
     """
-    etas = evaluate(rate, np.arange(steps, dtype=float))  # type: ignore[arg-type]
+    etas = evaluate(rate, np.arange(steps, dtype=float))
     growth = 8 * (2 * fourth_moment + gamma**2)
     factors = 1 - gamma * etas + growth * etas**2
     added = etas * sigma**2 * w_star + etas**2 * (growth * w_star + 4 * gamma**2 * w_init)

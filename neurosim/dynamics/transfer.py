@@ -78,6 +78,6 @@ def transfer(
     if not (np.isfinite(deviation).all() and np.isfinite(mean).all()):
         raise Diverged(
             "the operator became NaN or Inf: lower plasticity.rate or response.dt, "
-            "or call with check=True to see which bound breaks"
+            "or see with check=True which bound breaks"
         )
     return Transfer(deviation, mean, np.zeros(stream.dimension))

@@ -5,11 +5,13 @@ Only plain numbers and text are ever read, so a file from elsewhere cannot run c
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -17,6 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py._objects import phil  # h5py's lock around every call into HDF5
 
 from neurosim.errors import InvalidArgument, RunFileError, require_choice
 from neurosim.recording.schema import (
@@ -32,6 +35,10 @@ from neurosim.recording.schema import (
 )
 
 Index = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
+
+# What h5py raises on damaged files.
+_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
+_READ_ATTEMPTS = 27  # with doubling pauses: 0.13 s in all
 
 _REQUIRED = {
     **dict.fromkeys(("run_id", "kind", "config", "libraries", "created"), str),
@@ -353,17 +360,32 @@ def _open(path: Path) -> h5py.File:
     try:
         # Checks that the file is whole, and is refused while a writer holds it or after a kill.
         return h5py.File(path, "r")
-    except OSError as error:
+    except _DAMAGE as error:
         if isinstance(error, PermissionError | IsADirectoryError):
             raise RunFileError(f"{path}: cannot be read ({reason(error)})") from error
     try:
-        return h5py.File(path, "r", swmr=True, libver="latest")
-    except OSError as error:
-        if not h5py.is_hdf5(path):
-            raise RunFileError(
-                f"{path}: not HDF5; expected a run file written by neurosim"
-            ) from error
-        raise RunFileError(f"{path}: damaged or cut short, not a readable HDF5 file") from error
+        return _open_unfinished(path)
+    except _DAMAGE as error:
+        what = "damaged or cut short" if h5py.is_hdf5(path) else "not HDF5"
+        raise RunFileError(f"{path}: {what}; expected a run file written by neurosim") from error
+
+
+def _open_unfinished(path: Path) -> h5py.File:
+    """Open a file that a writer holds, or held when it was killed.
+
+    As h5py.File(path, "r", swmr=True), which in a damaged file waits forever: HDF5 then reads
+    100 times what has a wrong checksum, since a writer might be about to complete it, and
+    doubles the pause from one nanosecond each time. h5py has no name for that number.
+    """
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    with phil, suppress(AttributeError):  # where it cannot be found, only patience is lost
+        set_attempts = ctypes.PyDLL(h5py.h5p.__file__).H5Pset_metadata_read_attempts
+        set_attempts.argtypes = (ctypes.c_int64, ctypes.c_uint)
+        set_attempts(access.id, _READ_ATTEMPTS)
+    flags = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
+    return h5py.File(h5py.h5f.open(os.fsencode(path), flags, fapl=access))
 
 
 def _scale_name(dimension: Any) -> str:
@@ -375,7 +397,7 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file makes the libraries raise into one sentence."""
     try:
         yield
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
+    except _DAMAGE as error:
         raise RunFileError(f"{path}: damaged or cut short ({reason(error)})") from error
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from neurosim import __version__
+
 SCHEMA = "neurosim.run"
 VERSION = 1
 KINDS = ("convergence", "training", "activations")
@@ -115,7 +117,7 @@ def provenance(device: str) -> dict[str, Any]:
     """Root attributes that say when, where and with what code a run was made."""
     commit, dirty = _git()
     return {
-        "code_version": _version("neurosim") or "unknown",
+        "code_version": __version__,
         "git_commit": commit,
         "git_dirty": dirty,
         "libraries": json.dumps({name: v for name in LIBRARIES if (v := _version(name))}),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,6 +100,7 @@ class RunWriter:
         self._rows: dict[str, int] = {}
         self._last: dict[str, Any] = {}
         self._torn: str | None = None  # the axis whose row is being written
+        self._broken = ""  # why a write failed
         self._beaten = 0.0
         self._layout: dict[str, tuple] | None = None
 
@@ -353,20 +356,9 @@ class RunWriter:
         self._closed = True
         try:
             if self._started:
-                with self._writing():
-                    self._trim()
-                    self._file.flush()
-                    self._message[()] = clip_text(message, MESSAGE_BYTES)
-                    self._file.flush()  # whoever sees the status sees the message
-                    self._status[()] = str(status)
-                    self._heartbeat[()] = time.time()
+                self._finish(status, message)
         finally:
-            try:
-                with self._writing():
-                    self._file.close()
-            finally:
-                if not self._started:
-                    self._temporary.unlink(missing_ok=True)
+            self._release()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -441,9 +433,12 @@ class RunWriter:
             properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         try:
             with self._writing():
-                return self._file.create_dataset(
+                data = self._file.create_dataset(
                     name, shape, dtype=dtype, dcpl=properties, **options
                 )
+                if shape == ():  # h5py ignores the properties then
+                    data[()] = data.fillvalue
+                return data
         except (ValueError, TypeError) as error:
             raise InvalidArgument(f"{name!r} cannot be declared: {error}") from error
 
@@ -527,6 +522,10 @@ class RunWriter:
             raise RunFileError(f"{self.path}: the writer is closed; nothing more can be written")
         if not self._started:
             raise RunFileError(f"{self.path}: call start() before {what}")
+        if self._broken:
+            raise RunFileError(
+                f"{self.path}: nothing more can be written after a write failed ({self._broken})"
+            )
 
     def _writable(self, name: str) -> _Field:
         self._check_started(f"writing {name!r}")
@@ -537,6 +536,38 @@ class RunWriter:
         with self._writing():
             self._heartbeat[()] = self._beaten = time.time()
             self._heartbeat.flush()
+
+    def _finish(self, status: str, message: str) -> None:
+        try:
+            if not self._broken:
+                with self._writing():
+                    self._trim()
+                    self._file.flush()
+        finally:
+            if self._broken:
+                status, message = (
+                    Status.FAILED,
+                    message or f"not all could be written: {self._broken}",
+                )
+            with self._writing():  # there is room for this even on a full disk
+                self._message[()] = clip_text(message, MESSAGE_BYTES)
+                self._message.flush()  # whoever sees the status sees the message
+                self._status[()] = str(status)
+                self._status.flush()
+                self._beat()
+
+    def _release(self) -> None:
+        try:
+            if not self._broken:
+                with self._writing():
+                    self._file.close()
+        finally:
+            if self._broken:
+                # HDF5 crashes the process when it closes a file that it could not write: keep
+                # all handles to the end of the process. What is on disk is readable.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+            if not self._started:
+                self._temporary.unlink(missing_ok=True)
 
     def _trim(self) -> None:
         """Take back the row that an interruption left half written."""
@@ -550,6 +581,7 @@ class RunWriter:
         try:
             yield
         except (OSError, RuntimeError) as error:
+            self._broken = reason(error)
             raise RunFileError(
                 f"{self.path}: could not be written ({reason(error)}); is the disk full?"
             ) from error
@@ -557,9 +589,18 @@ class RunWriter:
 
 def _json(config: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(config)
+        return json.dumps(_finite(config), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"config must be representable as JSON: {error}") from error
+
+
+def _finite(value: Any) -> Any:
+    """The same configuration with inf and NaN as text, which JSON has no numbers for."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _difference(recorded: Any, given: Any) -> str:

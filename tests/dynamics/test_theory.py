@@ -32,7 +32,9 @@ def test_eq9_is_where_rates_settle() -> None:
     circuit = RateCircuit(alpha=7, bias=0.4, steps=3000)
     run = simulate(w, x, response=circuit, plasticity=Plasticity(Constant(0.0)))
     rates = run.rates([0])
-    np.testing.assert_allclose(rates.r[0, -1], theory.fixed_point_rates(w, x[0], 7, 0.4), atol=1e-12)
+    np.testing.assert_allclose(
+        rates.r[0, -1], theory.fixed_point_rates(w, x[0], 7, 0.4), atol=1e-12
+    )
     np.testing.assert_allclose(rates.r_inh[0, -1], (w @ x[0]).mean() / 8, atol=1e-12)
 
 
@@ -105,9 +107,7 @@ def test_gains_against_a_presentation_and_their_asymptotic_form() -> None:
     assert gains.mean == pytest.approx(r.mean())
     assert gains.deviation == pytest.approx((r[:, 0] - r[:, 1]).mean() / 2)
     fine = theory.response_gains(RateCircuit(alpha=6, dt=0.01, steps=150_000))
-    np.testing.assert_allclose(
-        fine, theory.response_gains_asymptotic(30, 6, 1500), rtol=3e-4
-    )
+    np.testing.assert_allclose(fine, theory.response_gains_asymptotic(30, 6, 1500), rtol=3e-4)
 
 
 @pytest.mark.parametrize("alpha", [3.0, 10.0])
