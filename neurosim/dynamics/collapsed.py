@@ -46,7 +46,7 @@ class Rows(NamedTuple):
         """No momentum, no change, rates at rest."""
         start = np.ascontiguousarray(start)
         zeros = np.zeros(len(start))
-        return cls(start, np.zeros_like(start), np.zeros_like(start), zeros, zeros.copy())
+        return cls(start, np.zeros(start.shape), np.zeros(start.shape), zeros, zeros.copy())
 
     def tiles(self) -> list[Rows]:
         """The same rows (views) in groups that fit the cache."""
@@ -242,13 +242,12 @@ class _Population:
             np.array([r_mean - problem.response.bias]),
             np.array([state.r_inh]),
         )
-        presentations = stop - state.presentations
-        # Operations: 10 per row, input and presentation against a QR and a product at the end.
-        saved = 10 * presentations * dimension * (neurons - dimension)
         basis = None
-        if state.presentations == 0 and saved > 6 * neurons * dimension**2:
-            basis, root = np.linalg.qr(start)
-            deviations = Rows.at_rest(root)
+        if state.presentations == 0:  # rates of all neurons are equal, momentum is 0
+            # Operations: 10 per row, input and presentation, against a QR and a final product.
+            if 10 * stop * dimension * (neurons - dimension) > 6 * neurons * dimension**2:
+                basis, start = np.linalg.qr(start)
+            deviations = Rows.at_rest(start)
         else:
             deviations = Rows(
                 start,

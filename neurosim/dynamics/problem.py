@@ -105,7 +105,7 @@ class Problem:
         rest = self.response.bias if self.initial == "rest" else 0.0
         return State(
             self.weights.copy(),
-            np.zeros_like(self.weights),
+            np.zeros(self.weights.shape),
             np.full(self.neurons, rest),
             0.0,
         )

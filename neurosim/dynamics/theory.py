@@ -130,7 +130,8 @@ def limit_weights(
 
     def relax(w: Array, gain: float) -> Array:
         columns = w.reshape(-1, w.shape[-1]).T
-        return gamma * np.linalg.solve(gain * C + pull, columns).T.reshape(w.shape)
+        relaxed = gamma * np.linalg.solve(gain * C + pull, columns).T
+        return relaxed.reshape(w.shape).astype(np.float64)
 
     return relax(mean, gains.mean) + relax(w_init - mean, gains.deviation)
 

@@ -215,7 +215,7 @@ class RunWriter:
         self._check_new(name)
         kind = number_type("dtype", dtype, "biufc")
         axis, shape = self._shape(name, dims)
-        fill = np.nan if kind.kind in "fc" else None
+        fill = kind.type(np.nan) if kind.kind in "fc" else None
         if chunks is not None and len(chunks) != len(shape):
             raise InvalidArgument(f"chunks of {name!r} must fit its axes {dims}, got {chunks}")
         if axis is None:
