@@ -208,7 +208,7 @@ class ConvergenceStudy:
 
         def limit(gains: theory.Gains) -> float:
             decay = theory.noise_decay(point["noise"], point["neurons"], gains)
-            return theory.limit_inverse_snr(gamma, gains, C=C, decay=decay)
+            return float(theory.limit_inverse_snr(gamma, gains, C=C, decay=decay))
 
         limits["eq5"] = limit(theory.Gains(1.0, 0.0))
         if math.isfinite(response.alpha):

@@ -85,7 +85,12 @@ class Report:
     def as_json(self) -> str:
         """The same for programs."""
         places = {"run_file": str(self.run_file), "figures": [str(path) for path in self.figures]}
-        return json.dumps(_plain({"name": self.name, **places, **self.values}), indent=2)
+        return as_json({"name": self.name, **places, **self.values})
+
+
+def as_json(values: Any) -> str:
+    """JSON of anything made of dictionaries, sequences, numpy arrays and scalars."""
+    return json.dumps(_plain(values), indent=2)
 
 
 def _plain(value: Any) -> Any:

@@ -15,8 +15,9 @@ import tyro
 
 from experiments.convergence import ConvergenceStudy, run_study
 from experiments.registry import experiment
-from experiments.report import Report, RunOptions
+from experiments.report import Report, RunOptions, as_json
 from neurosim.errors import NeurosimError, require
+from neurosim.recording import RunReader, describe_lines, describe_values
 
 Experiment = Literal["fig4a", "fig4b", "fig5a", "fig5b", "theorem1", "integrators"]
 
@@ -67,16 +68,18 @@ def demo(options: RunOptions) -> None:
     _show(run_study(study, "demo", options), options)
 
 
-def inspect(file: Annotated[Path, tyro.conf.Positional]) -> None:
+def inspect(file: Annotated[Path, tyro.conf.Positional], json: bool = False) -> None:
     """Print what a run file holds, also while it is being written.
 
     Args:
         file: The run file (.h5).
+        json: Print it as JSON.
     """
-    from neurosim.recording import RunReader, describe_lines
-
     with RunReader(file) as run:
-        print("\n".join(describe_lines(run)))
+        if json:
+            print(as_json(describe_values(run)))
+        else:
+            print("\n".join(describe_lines(run)))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

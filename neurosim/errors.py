@@ -26,6 +26,10 @@ class Diverged(NeurosimError, ArithmeticError):
     """A simulation produced NaN or Inf."""
 
 
+class Stopped(NeurosimError):
+    """A simulation was told to stop before its end."""
+
+
 class RunFileError(NeurosimError):
     """A run file is missing, damaged, of another schema version or used against its rules."""
 

@@ -170,6 +170,11 @@ def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for word in ("status: complete", "inverse_snr", "setting 1, trial 2, presentation 4", "100%"):
         assert word in text
+    assert main(["inspect", "x/converge.h5", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["status"], found["config"]["kernels"]) == ("complete", [2])
+    (curves,) = [d for d in found["datasets"] if d["name"] == "inverse_snr"]
+    assert (curves["shape"], curves["filled"]) == ([1, 2, 4], 1.0)
 
 
 def test_inspect_refuses_other_files(capsys: pytest.CaptureFixture[str]) -> None:

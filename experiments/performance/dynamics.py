@@ -14,6 +14,7 @@ First, fast and plain must agree; no speed is printed while they do not. Then:
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -37,7 +38,7 @@ from neurosim.dynamics import (
     simulate,
     transfer,
 )
-from neurosim.errors import require
+from neurosim.errors import InvalidArgument, require
 
 CIRCUIT, GAMMA = RateCircuit(), 1e-2
 
@@ -47,13 +48,9 @@ class Options:
     """What to measure."""
 
     out: Path | None = None
-    """Folder for dynamics.json and dynamics.txt (default: print only)."""
     quick: bool = False
-    """Smaller sizes: a minute instead of several."""
     plain_presentations: int = 500
-    """Presentations over which numpy stepping is timed."""
     repeats: int = 3
-    """Repetitions of each measurement, of which the fastest counts."""
 
 
 def numpy_stepping(weights: np.ndarray, inputs: np.ndarray, circuit: RateCircuit) -> np.ndarray:
@@ -228,6 +225,8 @@ def machine() -> dict[str, Any]:
 def main(options: Options) -> int:
     """Measure everything, print it and keep it."""
     require(options.repeats >= 1, "--repeats", options.repeats, ">= 1")
+    shown = options.plain_presentations
+    require(1 <= shown <= 10_000, "--plain-presentations", shown, "from 1 to 10,000")
     worst = agreement()
     lines = [f"fast and plain agree within {worst:.1e} of the largest weight"]
     print(lines[0], flush=True)
@@ -263,7 +262,18 @@ def main(options: Options) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    import tyro
-
-    raise SystemExit(main(tyro.cli(Options, description=__doc__)))
+if __name__ == "__main__":  # argparse: machines that only measure may lack tyro
+    summary, _, details = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="folder for dynamics.json and dynamics.txt")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, half a minute")
+    parser.add_argument("--plain-presentations", type=int, default=500, metavar="N",
+                        help="presentations over which numpy stepping is timed (500)")  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=3, metavar="N",
+                        help="repetitions of which the fastest counts (3)")  # fmt: skip
+    try:
+        raise SystemExit(main(Options(**vars(parser.parse_args()))))
+    except InvalidArgument as error:
+        parser.error(str(error))

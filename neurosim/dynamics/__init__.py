@@ -26,3 +26,6 @@ from neurosim.dynamics.simulate import simulate as simulate
 from neurosim.dynamics.stability import check_stability as check_stability
 from neurosim.dynamics.transfer import Transfer as Transfer
 from neurosim.dynamics.transfer import transfer as transfer
+from neurosim.errors import Diverged as Diverged
+from neurosim.errors import InvalidArgument as InvalidArgument
+from neurosim.errors import StabilityError as StabilityError

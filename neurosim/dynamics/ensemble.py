@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,10 @@ def simulate_ensemble(
             record_every=record_every,
             snapshots=snapshots,
             check=check,
+            stop=stop,
         )
 
+    stop = Event()
     check_seed("seed", seed)
     require(threads is None or threads >= 1, "threads", threads, ">= 1 or None")
     workers = threads or os.cpu_count() or 1
@@ -111,5 +114,6 @@ def simulate_ensemble(
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
         finally:
+            stop.set()
             for future in running:
                 future.cancel()

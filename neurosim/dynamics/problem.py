@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Event
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from neurosim.dynamics.circuit import Plasticity, Response
 from neurosim.dynamics.inputs import InputStream, NeuronNoise, Seed
+from neurosim.errors import Stopped
 
 Array = NDArray[np.float64]
 Initial = Literal["zero", "rest"]
@@ -83,6 +85,7 @@ class Problem:
     seed: Seed = 0
     initial: Initial = "zero"
     final_steps: int | None = None
+    stop: Event | None = None  # set from another thread, it ends the run at the next chunk
 
     @property
     def neurons(self) -> int:
@@ -120,6 +123,8 @@ class Problem:
             if low >= high:
                 continue
             for first, x in self.inputs.read(low, high):
+                if self.stop is not None and self.stop.is_set():
+                    raise Stopped(f"stopped before presentation {first}")
                 etas = self.plasticity.step_rates(self.response, first, len(x), steps)
                 yield Chunk(first, x, etas, self.neuron_noise)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -112,6 +113,7 @@ def prepare(
     initial: Initial = "zero",
     final_steps: int | None = None,
     check: bool = True,
+    stop: Event | None = None,
 ) -> tuple[Problem, Solver]:
     """Check the arguments of `simulate` and put them together, without running anything."""
     w_init = check_array("weights", weights, 2)
@@ -144,6 +146,7 @@ def prepare(
         0 if seed is None else seed,
         initial,
         final_steps,
+        stop,
     )
     chosen = as_solver(solver)
     chosen.check(problem)
@@ -173,6 +176,7 @@ def simulate(
     snapshots: Sequence[int] = (),
     final_steps: int | None = None,
     check: bool = True,
+    stop: Event | None = None,
 ) -> Trajectory:
     """Show `inputs` to a population and let its weights follow the plasticity rule.
 
@@ -192,6 +196,7 @@ def simulate(
         snapshots: numbers of presentations after which to keep all the weights.
         final_steps: steps for which the last input is shown, if fewer than the others'.
         check: refuse steps, inhibition and rates beyond the stability bounds.
+        stop: set from another thread, this event ends the run with the error `Stopped`.
     """
     require(record_every is None or record_every >= 1, "record_every", record_every, ">= 1 or None")
     problem, chosen = prepare(
@@ -205,6 +210,7 @@ def simulate(
         initial=initial,
         final_steps=final_steps,
         check=check,
+        stop=stop,
     )
     w_init, stream = problem.weights, problem.inputs
     wanted = sorted({int(k) for k in snapshots})
@@ -215,9 +221,9 @@ def simulate(
     state, recorder = problem.start(), Recorder(record_every)
     kept = []
     with single_threaded(), np.errstate(over="ignore", invalid="ignore"):
-        for stop in [*wanted, stream.presentations]:
-            if stop > state.presentations:
-                chosen.run(problem, state, stop, recorder)
+        for goal in [*wanted, stream.presentations]:
+            if goal > state.presentations:
+                chosen.run(problem, state, goal, recorder)
             kept.append(state.weights.copy())
     mean, variance = recorder.stacked(stream.dimension)
     points = np.array(recorder.presentations, dtype=np.int64)

@@ -178,25 +178,25 @@ def snr_floor(gamma: ArrayLike) -> Array:
 
 
 def limit_inverse_snr(
-    gamma: float,
+    gamma: ArrayLike,
     gains: Gains,
     *,
     C: Array | None = None,
     decay: float = 0.0,
     mean: float = 1.0,
     std: float = 1.0,
-) -> float:
+) -> Array:
     """mean_j(var_j / mean_j^2) of `limit_weights` for many neurons with w_init ~ N(mean, std^2).
 
     For C = I (the default) this is (std / mean)^2 [(g_mean + gamma + s) / (g_dev + gamma + s)]^2:
     the gammas in front cancel.
     """
     C = np.eye(1) if C is None else np.asarray(C, float)
-    identity = np.eye(len(C))
-    mean_map = np.linalg.inv(gains.mean * C + (gamma + decay) * identity)
-    deviation_map = np.linalg.inv(gains.deviation * C + (gamma + decay) * identity)
-    variance = std**2 * (deviation_map**2).sum(1)
-    return float((variance / (mean * mean_map.sum(1)) ** 2).mean())
+    pull = (np.asarray(gamma, float)[..., None, None] + decay) * np.eye(len(C))
+    mean_map = np.linalg.inv(gains.mean * C + pull)
+    deviation_map = np.linalg.inv(gains.deviation * C + pull)
+    variance = std**2 * (deviation_map**2).sum(-1)
+    return (variance / (mean * mean_map.sum(-1)) ** 2).mean(-1)
 
 
 def convergence_rates(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,39 @@ def describe_lines(run: RunReader) -> list[str]:
         "datasets:",
     ]
     return lines + [f"  {_dataset(run, name)}" for name in run.names()]
+
+
+def describe_values(run: RunReader) -> dict[str, Any]:
+    """The same for programs, in JSON's types."""
+    datasets = []
+    for name in run.names():
+        about = run.describe(name)
+        filled = None if run.grows(name) else _filled(run, name)
+        datasets.append(
+            {
+                "name": name,
+                "dims": list(about.dims),
+                "shape": list(about.shape),
+                "dtype": str(about.dtype),
+                "units": about.units,
+                "description": about.description,
+                "filled": filled,
+            }
+        )
+    return {
+        "path": str(run.path),
+        "kind": run.kind,
+        "status": str(run.status),
+        "message": run.message,
+        "seconds_since_written": run.age,
+        "created": run.created,
+        "seed": run.seed,
+        "code_version": run.attributes.get("code_version"),
+        "git_commit": run.attributes.get("git_commit"),
+        "libraries": run.libraries,
+        "config": run.config,
+        "datasets": datasets,
+    }
 
 
 def _commit(run: RunReader) -> str:

@@ -141,6 +141,11 @@ class RunReader:
         return self._segments[-1].status
 
     @property
+    def writer_alive(self) -> bool | None:
+        """Whether the writing process lives; None where that cannot be told, as on another host."""
+        return self._segments[-1].alive
+
+    @property
     def message(self) -> str:
         """What the writer said at the end, such as the error of a failed run."""
         return self._segments[-1].message
@@ -315,6 +320,23 @@ class _Segment:
         }
         self.axes = [n for n, d in found.items() if d.is_scale and None in (d.maxshape or ())]
 
+        if root.swmr_mode and self._is_alive() is not True:
+            self._check_end()
+
+    def _is_alive(self) -> bool | None:
+        return is_alive(*(self.attributes[name] for name in ("host", "pid", "process")))
+
+    def _check_end(self) -> None:
+        """Refuse an unfinished file that was cut: HDF5 would read zeros beyond its end."""
+        ends = [0]
+        for dataset in (*self.datasets.values(), *self._reserved):
+            if dataset.chunks:
+                dataset.id.chunk_iter(lambda chunk: ends.append(chunk.byte_offset + chunk.size))
+            elif (start := dataset.id.get_offset()) is not None:
+                ends.append(start + dataset.id.get_storage_size())
+        if max(ends) > (size := self.path.stat().st_size):
+            raise RunFileError(f"{self.path}: cut short, has {size} bytes of at least {max(ends)}")
+
     def layout(self) -> dict[str, tuple]:
         """What two segments of a run have in common: all but the number of rows."""
         return {
@@ -328,7 +350,7 @@ class _Segment:
     def refresh(self) -> None:
         # A run may end between two looks: only a process that was already gone before its
         # status is read was killed.
-        alive = is_alive(*(self.attributes[name] for name in ("host", "pid", "process")))
+        self.alive = self._is_alive()
         with _reading(self.path):
             if self.file.swmr_mode:
                 # Columns are written before their scale, so a later look finds every row of it.
@@ -343,7 +365,7 @@ class _Segment:
         for name, dataset in self.datasets.items():
             if self.grows(name) and len(dataset) < len(self.datasets[self.dims[name][0]]):
                 raise RunFileError(f"{self.path}: damaged, rows of {name!r} are missing")
-        if self.status is Status.RUNNING and alive is False:
+        if self.status is Status.RUNNING and self.alive is False:
             self.status = Status.KILLED
 
     def read(self, name: str, selection: tuple[int | slice, ...]) -> np.ndarray:

@@ -6,6 +6,8 @@ import ctypes
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -137,21 +139,25 @@ class RunWriter:
         config: Mapping[str, Any],
         seed: int = 0,
         device: str = "cpu",
+        *,
+        abandoned: bool = False,
     ) -> RunWriter:
         """Continue the run in `path`, whose writer has ended, in a new file beside it.
 
         A file left by a killed writer cannot be written again safely. The new segment takes the
         same arguments and declarations; `RunReader(path)` shows all of them as one run, in
-        which repeated rows appear once.
+        which repeated rows appear once. A run that was killed on another host still seems to be
+        running from here: say with `abandoned=True` that it is not.
         """
         path = Path(path)
         with RunReader(path) as run:
             if run.attributes["segment"]:
                 raise RunFileError(f"{path}: a later segment of a run; resume its first file")
-            if run.status is Status.RUNNING:
+            if run.status is Status.RUNNING and not (abandoned and run.writer_alive is None):
                 raise RunFileError(
                     f"{path}: still being written by process {run.attributes['pid']} on "
-                    f"{run.attributes['host']}; resume it once that has ended"
+                    f"{run.attributes['host']}, {run.age:.0f} s ago; resume it once that has "
+                    "ended (if it was killed on another host, with abandoned=True)"
                 )
             given = {"kind": kind, "seed": seed, "config": json.loads(_json(config))}
             for name, value in given.items():
@@ -273,16 +279,17 @@ class RunWriter:
         if self._started:
             raise RunFileError(f"{self.path}: start() was called already; call it once")
         self._check_declaring("start")
-        try:
-            self._check_layout()
-            with self._writing():
-                self._heartbeat[()] = time.time()
-                self._file.swmr_mode = True
-            self._publish()
-        except BaseException:
-            self.close()
-            raise
-        self._started = True
+        with _uninterrupted():
+            try:
+                self._check_layout()
+                with self._writing():
+                    self._heartbeat[()] = time.time()
+                    self._file.swmr_mode = True
+                self._publish()
+            except BaseException:
+                self.close()
+                raise
+            self._started = True
 
     def write(self, name: str, values: ArrayLike, index: Index = ()) -> None:
         """Write all of a dataset, or its part at the leading `index`; shown by `flush`."""
@@ -328,7 +335,7 @@ class RunWriter:
         if not values[scale] >= last:
             raise InvalidArgument(f"{scale!r} must not decrease, got {values[scale]} after {last}")
         number = self._rows[scale]
-        with self._writing():
+        with self._writing():  # Ctrl-C waits until the row is whole
             self._torn = scale
             for name, field in columns.items():
                 if name == scale:
@@ -337,7 +344,7 @@ class RunWriter:
                 field.data.resize(number + 1, axis=0)
                 field.data[number] = values[name]
             self._fields[scale].data.flush()
-        self._rows[scale], self._last[scale], self._torn = number + 1, values[scale], None
+            self._rows[scale], self._last[scale], self._torn = number + 1, values[scale], None
         if time.time() - self._beaten > _HEARTBEAT_SECONDS:
             self._beat()
 
@@ -353,12 +360,13 @@ class RunWriter:
         require_choice("status", status, (Status.COMPLETE, Status.FAILED, Status.INTERRUPTED))
         if self._closed:
             return
-        self._closed = True
-        try:
-            if self._started:
-                self._finish(status, message)
-        finally:
-            self._release()
+        with _uninterrupted():
+            self._closed = True
+            try:
+                if self._started:
+                    self._finish(status, message)
+            finally:
+                self._release()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -579,12 +587,34 @@ class RunWriter:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            yield
+            with _uninterrupted():
+                yield
         except (OSError, RuntimeError) as error:
             self._broken = reason(error)
             raise RunFileError(
                 f"{self.path}: could not be written ({reason(error)}); is the disk full?"
             ) from error
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off until the file is in order again.
+
+    Raised inside h5py it could even get lost: Python ignores what is raised while an object is
+    being discarded, and h5py discards many.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _json(config: Mapping[str, Any]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -15,7 +18,7 @@ from neurosim.dynamics import (
     simulate,
     simulate_ensemble,
 )
-from neurosim.errors import Diverged, InvalidArgument
+from neurosim.errors import Diverged, InvalidArgument, Stopped
 
 
 def grid() -> list[Setting]:
@@ -70,3 +73,24 @@ def test_an_error_reaches_the_caller() -> None:
         dict(simulate_ensemble([*grid(), wild], check=False))
     with pytest.raises(InvalidArgument, match="threads must be >= 1"):
         dict(simulate_ensemble(grid(), threads=0))
+
+
+def test_leaving_early_stops_what_is_running() -> None:
+    """Ctrl-C must not wait for populations that take minutes."""
+    slow = Setting(Gaussian(81, 50_000), RateCircuit(), Plasticity(), solver="euler")  # a minute
+    quick = Setting(Gaussian(4, 10), RateCircuit(), Plasticity())
+    results = simulate_ensemble([slow, quick], threads=2)
+    assert next(results)[0] == 1
+    start = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 5
+
+
+def test_a_run_can_be_stopped_from_another_thread() -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped, match="before presentation 0"):
+        simulate(
+            np.ones((2, 3)), Gaussian(3, 10), response=RateCircuit(), plasticity=Plasticity(),
+            stop=stop,
+        )  # fmt: skip
