@@ -20,7 +20,7 @@ from analysis.snr import ConvergenceCurves, log_inverse_snr
 STYLE = Path(__file__).with_name("neurosim.mplstyle")
 LINES = ["-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), (0, (8, 3))]
 LIMIT_LINES = {"eq5": ":", "eq25": "--", "circuit": "-."}
-LIMIT_NAMES = {"eq5": "Eq. 5", "eq25": "Eq. 25", "circuit": "circuit's own limit"}
+LIMIT_NAMES = {"eq5": "Eq. 5", "eq25": "Eq. 25", "circuit": "own limit"}
 SYMBOLS = {
     "gamma": "γ", "kernel": "k", "alpha": "α", "neurons": "N", "noise": "σ", "tau": "τ",
     "duration": "T", "dt": "dt",

@@ -300,14 +300,16 @@ def report(name: str, path: Path) -> Report:
     with RunReader(path) as run:
         curves = convergence_curves(run)
         drawn = figures.save(figures.convergence(curves), path.with_suffix(""))
-    header = [*curves.varying, "-log SNR", "band", *curves.limits]
+    limits = {k: log_inverse_snr(v) for k, v in curves.limits.items() if np.isfinite(v).any()}
+    header = [*curves.varying, "-log SNR", "std", *(figures.LIMIT_NAMES[key] for key in limits)]
     rows, values = [], []
-    for index in range(len(curves.mean)):
-        final, band = curves.mean[index, -1], curves.high[index, -1] - curves.low[index, -1]
-        limits = {key: float(log_inverse_snr(x[index])) for key, x in curves.limits.items()}
+    for index, (mean, high) in enumerate(zip(curves.mean[:, -1], curves.high[:, -1], strict=True)):
         point = {key: column[index] for key, column in curves.varying.items()}
+        theirs = {key: float(limit[index]) for key, limit in limits.items()}
+        values.append({**point, "minus_log_snr": mean, "std": high - mean, "limits": theirs})
         shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in point.values()]
-        numbers = [f"{v:.3f}" for v in (final, band, *limits.values())]
-        rows.append([*shown, *numbers])
-        values.append({**point, "minus_log_snr": final, "band": band, "limits": limits})
-    return Report(name, path, drawn, table(header, rows), {"settings": values})
+        rows.append([*shown, *(f"{v:.3f}" for v in (mean, high - mean, *theirs.values()))])
+    lines = table(header, rows)
+    if curves.floored.any():
+        lines.append("Values at the floor of double precision are shown as that floor.")
+    return Report(name, path, drawn, lines, {"settings": values})

@@ -499,8 +499,8 @@ class RunWriter:
             return
         if living is not None:
             raise RunFileError(
-                f"{self.path}: still being written by process {living}; "
-                "stop that or choose another name"
+                f"{self.path}: still being written by process {living}; choose another name, "
+                "or remove the file if that process has ended"
             )
 
     def _publish(self) -> None:
@@ -553,10 +553,8 @@ class RunWriter:
                     self._file.flush()
         finally:
             if self._broken:
-                status, message = (
-                    Status.FAILED,
-                    message or f"not all could be written: {self._broken}",
-                )
+                status = Status.FAILED
+                message = message or f"not all could be written: {self._broken}"
             with self._writing():  # there is room for this even on a full disk
                 self._message[()] = clip_text(message, MESSAGE_BYTES)
                 self._message.flush()  # whoever sees the status sees the message
