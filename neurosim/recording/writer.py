@@ -62,6 +62,27 @@ class _Field:
     fixed: bool = False
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off until the file is in order again.
+
+    Raised inside h5py it could even get lost: Python ignores what is raised while an object is
+    being discarded, and h5py discards many.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
 class RunWriter:
     """The one writer of a run file.
 
@@ -274,23 +295,24 @@ class RunWriter:
         array = plain_array(name, value)
         self._file.attrs.create(name, array, dtype=_TEXT if array.dtype.kind == "O" else None)
 
+    @_uninterrupted()
     def start(self) -> None:
         """End the declarations and put the file in place, readable from now on."""
         if self._started:
             raise RunFileError(f"{self.path}: start() was called already; call it once")
         self._check_declaring("start")
-        with _uninterrupted():
-            try:
-                self._check_layout()
-                with self._writing():
-                    self._heartbeat[()] = time.time()
-                    self._file.swmr_mode = True
-                self._publish()
-            except BaseException:
-                self.close()
-                raise
-            self._started = True
+        try:
+            self._check_layout()
+            with self._writing():
+                self._heartbeat[()] = time.time()
+                self._file.swmr_mode = True
+            self._publish()
+        except BaseException:
+            self.close()
+            raise
+        self._started = True
 
+    @_uninterrupted()
     def write(self, name: str, values: ArrayLike, index: Index = ()) -> None:
         """Write all of a dataset, or its part at the leading `index`; shown by `flush`."""
         field = self._writable(name)
@@ -308,6 +330,7 @@ class RunWriter:
         with self._writing():
             field.data[region] = array
 
+    @_uninterrupted()
     def append(self, scale: str, row: Mapping[str, Any]) -> None:
         """Add one row to an appendable axis and all its datasets, at once and for good.
 
@@ -335,7 +358,7 @@ class RunWriter:
         if not values[scale] >= last:
             raise InvalidArgument(f"{scale!r} must not decrease, got {values[scale]} after {last}")
         number = self._rows[scale]
-        with self._writing():  # Ctrl-C waits until the row is whole
+        with self._writing():
             self._torn = scale
             for name, field in columns.items():
                 if name == scale:
@@ -348,6 +371,7 @@ class RunWriter:
         if time.time() - self._beaten > _HEARTBEAT_SECONDS:
             self._beat()
 
+    @_uninterrupted()
     def flush(self) -> None:
         """Show readers all that was written, and that the writer is alive."""
         self._check_started("flush")
@@ -355,18 +379,18 @@ class RunWriter:
             self._file.flush()
         self._beat()
 
+    @_uninterrupted()
     def close(self, status: str = Status.COMPLETE, message: str = "") -> None:
         """End the run with a status: complete, failed or interrupted; later calls do nothing."""
         require_choice("status", status, (Status.COMPLETE, Status.FAILED, Status.INTERRUPTED))
         if self._closed:
             return
-        with _uninterrupted():
-            self._closed = True
-            try:
-                if self._started:
-                    self._finish(status, message)
-            finally:
-                self._release()
+        self._closed = True
+        try:
+            if self._started:
+                self._finish(status, message)
+        finally:
+            self._release()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -585,34 +609,12 @@ class RunWriter:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with _uninterrupted():
-                yield
+            yield
         except (OSError, RuntimeError) as error:
             self._broken = reason(error)
             raise RunFileError(
                 f"{self.path}: could not be written ({reason(error)}); is the disk full?"
             ) from error
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C off until the file is in order again.
-
-    Raised inside h5py it could even get lost: Python ignores what is raised while an object is
-    being discarded, and h5py discards many.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is None:
-        yield
-        return
-    pressed = []
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _json(config: Mapping[str, Any]) -> str:
