@@ -6,17 +6,21 @@ purpose become one line and exit code 2, Ctrl-C becomes exit code 130.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from experiments.convergence import ConvergenceStudy, run_study
 from experiments.registry import experiment
 from experiments.report import Report, RunOptions, as_json
-from neurosim.errors import NeurosimError, require
+from neurosim.errors import InvalidArgument, NeurosimError, require
 from neurosim.recording import RunReader, describe_lines, describe_values
 
 Experiment = Literal["fig4a", "fig4b", "fig5a", "fig5b", "theorem1", "integrators"]
@@ -98,17 +102,46 @@ def _show(report: Report, options: RunOptions) -> None:
         print(report.text())
 
 
+def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The same command, which is only put together when called: parse first, then run."""
+
+    @wraps(command)
+    def put_together(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return partial(command, *args, **kwargs)
+
+    return put_together
+
+
+def _parse(arguments: Sequence[str] | None) -> Callable[[], None]:
+    """The command that was asked for; help and mistakes end here."""
+    shown = io.StringIO()  # tyro draws a box around a mistake
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: _later(command) for name, command in COMMANDS.items()},
+                prog="neurosim",
+                description="Weight sharing without shared weights: simulate the circuit, "
+                "reproduce the papers, look into run files.",
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            raise InvalidArgument(_without_box(shown.getvalue())) from stop
+        raise
+
+
+def _without_box(text: str) -> str:
+    """The words of a message that stands in a box of several parts."""
+    parts = re.split(r"\n\W*─{8,}\W*\n", text.strip())
+    words = (" ".join(re.sub(r"[│╭╮╰╯]|─{2,}.*|─ .* ─", " ", part).split()) for part in parts)
+    return "; ".join(word for word in words if word)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="neurosim",
-            description="Weight sharing without shared weights: simulate the circuit, "
-            "reproduce the papers, look into run files.",
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        _parse(arguments)()
     except NeurosimError as error:
         message = " ".join(str(error).split())
         print(f"neurosim: error: {message}", file=sys.stderr)
