@@ -2,7 +2,7 @@
 
 from neurosim.recording.inspect import describe_lines as describe_lines
 from neurosim.recording.inspect import describe_values as describe_values
-from neurosim.recording.reader import Description as Description
 from neurosim.recording.reader import RunReader as RunReader
 from neurosim.recording.schema import Status as Status
+from neurosim.recording.segment import Description as Description
 from neurosim.recording.writer import RunWriter as RunWriter

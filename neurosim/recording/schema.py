@@ -28,6 +28,7 @@ KINDS = ("convergence", "training", "activations")
 RESERVED = ("status", "message", "heartbeat")
 STATUS_BYTES = 16
 MESSAGE_BYTES = 1024
+TEXT = h5py.string_dtype("utf-8")
 
 LIBRARIES = ("numpy", "scipy", "numba", "h5py", "torch", "brian2")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,23 @@ from numpy.typing import DTypeLike
 from neurosim.errors import InvalidArgument, require
 
 Index = int | slice | tuple[int | slice, ...]
+
+
+def as_json(config: Mapping[str, Any]) -> str:
+    """The configuration as it is recorded."""
+    try:
+        return json.dumps(_finite(config), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"config must be representable as JSON: {error}") from error
+
+
+def _finite(value: Any) -> Any:
+    """The same configuration with inf and NaN as text, which JSON has no numbers for."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def clip_text(message: str, size: int) -> bytes:
