@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import neurosim.dynamics
+import neurosim.nn
 import neurosim.recording
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,8 @@ def exported(module: object) -> set[str]:
 def test_public_names() -> None:
     assert exported(neurosim.dynamics) == set(DYNAMICS.split())
     assert {"RunReader", "RunWriter", "Status"} <= exported(neurosim.recording)
+    layers = {f"LocallyConnected{d}d" for d in (1, 2, 3)}
+    assert {*layers, "to_local", "to_conv", "pointwise"} <= exported(neurosim.nn)
 
 
 def test_one_direction() -> None:
@@ -34,6 +37,8 @@ def test_one_direction() -> None:
     allowed = {
         "neurosim/dynamics": {"neurosim.dynamics", "neurosim.errors"},
         "neurosim/recording": {"neurosim", "neurosim.recording", "neurosim.errors"},
+        "neurosim/nn": {"neurosim.nn", "neurosim.errors"},
+        "neurosim/models": {"neurosim.models", "neurosim.nn", "neurosim.errors"},
         "analysis": {"analysis", "neurosim.recording", "neurosim.errors"},
     }
     for folder, known in allowed.items():

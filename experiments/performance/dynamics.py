@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import tempfile
 import time
@@ -29,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from experiments.dynamic_sharing import fig4b, integrators
+from experiments.performance.machine import machine
 from experiments.report import RunOptions, table
 from neurosim.dynamics import (
     Gaussian,
@@ -204,21 +203,6 @@ def brian2_agreement() -> dict[str, float]:
         "Brian2 and euler, largest difference of a rate": float(
             np.abs(rates[0].r - rates[1].r).max()
         )
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = models[0].split(":", 1)[1].strip() if models else cpu
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
     }
 
 

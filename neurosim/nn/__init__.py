@@ -1,0 +1,8 @@
+"""The network level: layers for torch whose neurons keep their own weights."""
+
+from neurosim.nn.convert import pointwise as pointwise
+from neurosim.nn.convert import to_conv as to_conv
+from neurosim.nn.convert import to_local as to_local
+from neurosim.nn.local import LocallyConnected1d as LocallyConnected1d
+from neurosim.nn.local import LocallyConnected2d as LocallyConnected2d
+from neurosim.nn.local import LocallyConnected3d as LocallyConnected3d

@@ -1,0 +1,1 @@
+"""Operations behind the layers; each has a plain reference beside its fast forms."""

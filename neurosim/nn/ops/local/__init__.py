@@ -1,0 +1,41 @@
+"""The locally connected product in any number of dimensions, by several backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from neurosim.errors import InvalidArgument, require_choice
+from neurosim.nn.ops.local.geometry import Geometry as Geometry
+from neurosim.nn.ops.local.matmul import from_storage as from_storage
+from neurosim.nn.ops.local.matmul import local_matmul
+from neurosim.nn.ops.local.naive import local_naive
+
+BACKENDS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {
+    "naive": local_naive,
+    "matmul": local_matmul,
+}
+
+# Complex numbers would need conjugates in the gradients, integers have none.
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Activations and weights are floating-point numbers of 16 bits or more."""
+    if dtype not in DTYPES:
+        known = ", ".join(str(allowed).removeprefix("torch.") for allowed in DTYPES)
+        raise InvalidArgument(f"dtype must be one of {known}, got {dtype}")
+
+
+def check_backend(backend: str) -> None:
+    """A backend is "auto" or one of `BACKENDS`."""
+    require_choice("backend", backend, ("auto", *BACKENDS))
+
+
+def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = "auto") -> Tensor:
+    """y[n, o, p]: input (N, C, *input) seen through the filters (*output, O, C / groups, *kernel)."""
+    check_backend(backend)
+    check_dtype(x.dtype)
+    return BACKENDS["matmul" if backend == "auto" else backend](x, weight, geometry)

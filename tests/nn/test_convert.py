@@ -1,0 +1,478 @@
+"""Conversion keeps everything but the sharing, comes back exactly, and refuses what it must."""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from neurosim import nn as local_nn
+from neurosim.errors import InvalidArgument
+from neurosim.nn import LocallyConnected2d, pointwise
+from neurosim.nn.local import PADDING_MODES, LocallyConnected
+
+to_local: Any = local_nn.to_local  # any attribute may be asked of what comes back
+to_conv: Any = local_nn.to_conv
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class Bottleneck(nn.Module):
+    """As in ResNeXt: 1x1, grouped 3x3 with stride, 1x1, and a strided 1x1 shortcut."""
+
+    def __init__(self):
+        super().__init__()
+        self.reduce = nn.Conv2d(6, 4, 1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.grouped = nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=2, bias=False)
+        self.expand = nn.Conv2d(4, 8, 1)
+        self.shortcut = nn.Conv2d(6, 8, 1, stride=2)
+
+    def forward(self, x):
+        y = self.grouped(self.norm(self.reduce(x)).relu())
+        return self.expand(y.relu()) + self.shortcut(x)
+
+
+class Plain(nn.Module):
+    """Defines its last layer first and keeps its layers in a list that torch knows nothing of."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Conv2d(4, 2, 1)
+        self.first = nn.Conv2d(1, 4, 3, padding_mode="circular", padding="same")
+        self.layers = [self.first, nn.ReLU(), self.last]
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def separable() -> Any:
+    return nn.Sequential(
+        OrderedDict(
+            stem=nn.Conv2d(3, 6, (3, 5), stride=(2, 1), padding=(1, 2), padding_mode="reflect"),
+            act=nn.GELU(),
+            depthwise=nn.Conv2d(6, 12, 3, padding="same", dilation=2, groups=6),
+            drop=nn.Dropout(0.5),
+            norm=nn.BatchNorm2d(12),
+            pointwise=nn.Conv2d(12, 6, 1, bias=False),
+            block=Bottleneck(),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            head=nn.Linear(8, 5),
+        )
+    )
+
+
+def sequence():
+    return nn.Sequential(
+        nn.Conv1d(2, 4, 4, padding="same", padding_mode="replicate"),
+        nn.Tanh(),
+        nn.Conv1d(4, 4, 3, stride=2, dilation=2, groups=4, padding=3),
+    )
+
+
+def volume():
+    return nn.Sequential(
+        nn.Conv3d(2, 4, (1, 2, 3), padding=(0, 1, 1)),
+        nn.BatchNorm3d(4),
+        nn.Conv3d(4, 2, 2, stride=(1, 2, 1), groups=2, padding=1, padding_mode="circular"),
+    )
+
+
+MODELS = {
+    "separable": (separable, (2, 3, 9, 7)),
+    "plain": (Plain, (2, 1, 6, 5)),
+    "sequence": (sequence, (2, 2, 11)),
+    "volume": (volume, (2, 2, 4, 5, 4)),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On small tensors threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=MODELS)
+def twin(request):
+    """A model in double precision with used batch-norm statistics, and an input."""
+    torch.manual_seed(0)
+    build, shape = MODELS[request.param]
+    model, x = build().double(), torch.randn(shape, dtype=torch.float64)
+    model(x)
+    return model.eval(), x
+
+
+def layers(model, kinds):
+    return {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
+
+
+def small(**changes):
+    return nn.Conv2d(2, 2, 3, **changes)
+
+
+def test_copy_gives_equal_outputs_and_gradients(twin):
+    model, x = twin
+    local = to_local(model, tuple(x.shape), init="copy")
+    assert layers(local, LocallyConnected).keys() == layers(model, CONVOLUTIONS).keys()
+    assert not layers(local, CONVOLUTIONS)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, expected = local(ours), model(theirs)
+    torch.testing.assert_close(y, expected)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    for name, parameter in model.named_parameters():
+        gradient = local.get_parameter(name).grad
+        assert gradient is not None
+        extra = gradient.ndim - parameter.ndim  # positions, which the convolution adds up
+        gradient = gradient.sum(tuple(range(extra))) if extra else gradient
+        torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_round_trip_is_exact(twin):
+    model, x = twin
+    next(model.parameters()).requires_grad_(False)
+    back, report = to_conv(to_local(model, x, init="copy"))
+    assert report.keys() == layers(model, CONVOLUTIONS).keys()
+    assert {spread.distance for spread in report.values()} == {0.0}
+    assert {spread.snr for spread in report.values()} == {1 / torch.finfo(torch.float64).eps}
+    assert list(back.state_dict()) == list(model.state_dict())
+    for name, value in model.state_dict().items():
+        assert torch.equal(back.state_dict()[name], value), name
+    assert str(back) == str(model)
+    for (name, a), (_, b) in zip(model.named_parameters(), back.named_parameters(), strict=True):
+        assert a.requires_grad == b.requires_grad, name
+    assert torch.equal(back(x), model(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_round_trip_is_exact_in_single_precision(dtype):
+    conv = nn.Conv2d(5, 7, 3).to(dtype)
+    back, report = to_conv(to_local(conv, 13, init="copy"))
+    assert torch.equal(back.weight, conv.weight)
+    assert torch.equal(back.bias, conv.bias)
+    assert report[""].snr == 1 / torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("padding_mode", PADDING_MODES)
+@pytest.mark.parametrize("padding", [2, "same", "valid"])
+def test_every_padding(padding_mode, padding):
+    conv = nn.Conv2d(2, 4, (2, 3), padding=padding, padding_mode=padding_mode, groups=2).double()
+    x = torch.randn(3, 2, 6, 5, dtype=torch.float64)
+    torch.testing.assert_close(to_local(conv, x, init="copy")(x), conv(x))
+
+
+def test_everything_else_stays():
+    model = separable()
+    model.norm.eval()
+    model.depthwise.eval()
+    model.depthwise.bias.requires_grad_(False)
+    model.pointwise.weight.requires_grad_(False)
+    seen = []
+    model.stem.register_forward_hook(lambda *_: seen.append("stem"))
+    before, state = deepcopy(model.state_dict()), torch.get_rng_state()
+    local = to_local(model, 9, init="copy")
+    assert torch.equal(torch.get_rng_state(), state)
+    for copy in (model, local):
+        for name, value in before.items():
+            if "norm" in name or "bias" in name:
+                assert torch.equal(copy.state_dict()[name], value), name
+    assert list(local.state_dict()) == list(before)
+    assert isinstance(model.stem, nn.Conv2d)
+    assert [m.training for m in local.modules()] == [m.training for m in model.modules()]
+    expected = {name: p.requires_grad for name, p in model.named_parameters()}
+    assert {name: p.requires_grad for name, p in local.named_parameters()} == expected
+    seen.clear()
+    local(torch.randn(2, 3, 9, 9))
+    assert seen == ["stem"]
+    back, _ = to_conv(local)
+    assert [m.training for m in back.modules()] == [m.training for m in model.modules()]
+    assert {name: p.requires_grad for name, p in back.named_parameters()} == expected
+    assert torch.equal(
+        pickle.loads(pickle.dumps(local.block)).reduce.weight, local.block.reduce.weight
+    )
+
+
+def test_inplace_converts_the_model_itself():
+    model = Plain()
+    first = model.first
+    assert to_local(model, (1, 1, 6, 6), inplace=True) is model
+    assert isinstance(first, LocallyConnected)
+    assert to_conv(model, inplace=True)[0] is model
+    assert isinstance(first, nn.Conv2d)
+
+
+def test_a_model_that_is_one_convolution():
+    assert isinstance(to_local(small(), (6, 5)), LocallyConnected2d)
+
+
+def test_other_examples():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 2, 3), nn.Conv1d(3, 2, 2)
+
+        def forward(self, x, y):
+            return self.a(input=x).mean() + self.b(y).mean()
+
+    local = to_local(Two(), (torch.ones(1, 5, 4), torch.ones(2, 3, 7)))
+    assert local.a.output_size == (3, 2)
+    assert local.b.output_size == (6,)
+    shape = to_local(small(), (5, 2, 8, 7))
+    assert shape.input_size == (8, 7)
+    example = torch.ones(1, 2, 4, 4)
+    to_local(nn.Sequential(nn.ReLU(inplace=True), small()), example.neg_())
+    assert torch.equal(example, -torch.ones(1, 2, 4, 4))
+
+
+def test_without_memory_on_meta():
+    with torch.device("meta"):
+        local = to_local(separable(), 9)
+    assert {p.device.type for p in local.parameters()} == {"meta"}
+
+
+def test_independent_filters_are_drawn_and_biases_kept():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 16, 3)
+    local = to_local(conv, 12)
+    assert torch.equal(local.bias, conv.bias)
+    assert local.weight.std().item() == pytest.approx((2 / (16 * 9)) ** 0.5, rel=0.01)
+    _, report = to_conv(local)
+    assert report[""].distance == pytest.approx((1 - 1 / 100) ** 0.5, rel=1e-3)
+
+
+def test_noise_is_relative_to_the_filters():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 16, 3)
+    nn.init.normal_(conv.weight, 5, 1)
+    back, report = to_conv(to_local(conv, 18, init=0.1))
+    assert report[""].distance == pytest.approx(0.1 / 1.01**0.5, rel=0.01)
+    assert report[""].snr == pytest.approx(10, rel=0.05)
+    torch.testing.assert_close(back.weight, conv.weight, atol=0.2, rtol=0)
+
+
+def test_report_of_filters_without_a_spread_or_a_mean():
+    local = to_local(small(), 4)
+    nn.init.zeros_(local.weight)
+    assert to_conv(local)[1][""].distance == 0
+    local.weight.data[0, 0], local.weight.data[0, 1] = 1, -1
+    spread = to_conv(local)[1][""]
+    assert (spread.distance, spread.snr) == (1, 0)
+
+
+def test_biases_per_position_are_averaged():
+    local: Any = LocallyConnected2d(2, 3, 2, 4, bias="position")
+    local.bias.requires_grad_(False)
+    conv, _ = to_conv(local)
+    torch.testing.assert_close(conv.bias, local.bias.mean((1, 2)))
+    assert not conv.bias.requires_grad
+
+
+def test_tied_layers_stay_tied():
+    model = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU())
+    model.append(model[0])
+    local = to_local(model, 5, init="copy")
+    assert local[0] is local[2]
+    assert isinstance(local[0], LocallyConnected2d)
+    x = torch.randn(1, 2, 5, 5)
+    torch.testing.assert_close(local(x), model(x))
+    kept = to_local(nn.Sequential(model, small()), 5, skip="0.2")
+    assert kept[0][0] is kept[0][2]
+    assert isinstance(kept[0][0], nn.Conv2d)
+
+
+ONES = {"pointwise", "block.reduce", "block.expand", "block.shortcut"}
+
+
+@pytest.mark.parametrize(
+    ("skip", "kept"),
+    [
+        (0, set()),
+        (1, {"stem"}),
+        (2, {"stem", "depthwise"}),
+        ("stem", {"stem"}),
+        ("block.*", {"block.reduce", "block.grouped", "block.expand", "block.shortcut"}),
+        (pointwise, ONES),
+        (lambda name, module: module.groups > 1, {"depthwise", "block.grouped"}),
+        ([1, pointwise], {"stem", *ONES}),
+        (lambda name, module: True, None),
+    ],
+)
+@pytest.mark.parametrize("freeze", [False, True])
+def test_skip(skip, kept, freeze):
+    model = separable()
+    local = to_local(model, 9, skip=skip, freeze_skipped=freeze)
+    kept = layers(model, CONVOLUTIONS).keys() if kept is None else kept
+    assert layers(local, CONVOLUTIONS).keys() == kept
+    for name, layer in (layers(local, CONVOLUTIONS) | layers(local, LocallyConnected)).items():
+        for parameter in layer.parameters():
+            assert parameter.requires_grad == (name not in kept or not freeze)
+        if name in kept:
+            assert torch.equal(layer.weight, model.get_submodule(name).weight)
+
+
+def test_a_count_follows_the_data_not_the_definition():
+    local = to_local(Plain(), (1, 1, 6, 6), skip=1)
+    assert isinstance(local.first, nn.Conv2d)
+    assert isinstance(local.last, LocallyConnected2d)
+
+
+def test_training_works():
+    torch.manual_seed(0)
+    model = to_local(separable(), (9, 7), init=0.1)
+    model.drop.p = 0.0
+    x, target = torch.randn(16, 3, 9, 7), torch.randint(5, (16,))
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    _, report = to_conv(model)
+    assert all(spread.distance > 0 for spread in report.values())
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = small()
+        self.spare = small()
+
+    def forward(self, x):
+        return self.conv(self.conv(x))
+
+
+class Scaled(nn.Conv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def sharing():
+    model = nn.Sequential(small(), small(padding=2))
+    model[1].weight = model[0].weight
+    return model
+
+
+def replaced():
+    model: Any = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU())
+    model[0].forward = lambda x: x
+    return model
+
+
+def chain(*modules):
+    return nn.Sequential(nn.Identity(), *modules)
+
+
+MISTAKES = {
+    "two sizes": (
+        lambda: to_local(Twice(), 8, skip="spare"),
+        r"layer 'conv' must be used at exactly one input size, got \(8, 8\) and \(6, 6\); name it",
+    ),
+    "never reached": (
+        lambda: to_local(Twice(), 8, skip="conv"),
+        r"layer 'spare' must be used at exactly one input size, got no input from the example;",
+    ),
+    "transposed": (
+        lambda: to_local(chain(small(), nn.ConvTranspose2d(2, 2, 3)), 8),
+        r"layer '2' must be a Conv1d, Conv2d or Conv3d, got ConvTranspose2d",
+    ),
+    "lazy": (
+        lambda: to_local(chain(nn.LazyConv2d(2, 3)), (1, 2, 8, 8)),
+        "layer '1' must know its shape, got LazyConv2d: run the model once",
+    ),
+    "computed weight": (
+        lambda: to_local(chain(parametrizations.weight_norm(small())), 8),
+        "layer '1' must have its weight as a parameter, got one that is computed",
+    ),
+    "tied weight": (
+        lambda: to_local(sharing(), 8),
+        "layer '0' must have a weight of its own, got the one of layer '1'",
+    ),
+    "another forward": (
+        lambda: to_local(chain(Scaled(2, 2, 3)), 8),
+        "layer '1' must compute as Conv2d, got Scaled with a forward of its own",
+    ),
+    "replaced forward": (lambda: to_local(replaced(), 8), "layer '0' must compute as Conv2d"),
+    "reflected too far": (
+        lambda: to_local(chain(small(padding=4, padding_mode="reflect")), 4),
+        r"layer '1' must be able to take an input of size \(4, 4\), got: .*[Pp]adding",
+    ),
+    "wrapped around twice": (
+        lambda: to_local(chain(small(padding=5, padding_mode="circular")), 4),
+        r"layer '1' must be able to take an input of size \(4, 4\), got: .*[Pp]adding",
+    ),
+    "kernel too large": (
+        lambda: to_local(chain(small()), (2, 9)),
+        r"layer '1' must be able to take an input of size \(2, 9\), got: .*[Kk]ernel",
+    ),
+    "the model fails elsewhere": (
+        lambda: to_local(chain(small(), nn.Flatten(), nn.Linear(3, 2)), 8),
+        r"the model must be able to take an example \(1, 2, 8, 8\), got: mat1",
+    ),
+    "complex numbers": (
+        lambda: to_local(chain(small(dtype=torch.complex64)), 8),
+        "layer '1' cannot be local: dtype must be .*complex64",
+    ),
+    "no convolution": (
+        lambda: to_local(nn.Linear(2, 2), 8),
+        "model must contain a convolution, got Linear",
+    ),
+    "nothing local": (
+        lambda: to_conv(small()),
+        "model must contain a locally connected layer, got Conv2d",
+    ),
+    "size of other axes": (lambda: to_local(small(), (8, 8, 8)), r"example must be .*\(8, 8, 8\)"),
+    "size zero": (lambda: to_local(small(), 0), "example must be a tensor, .* got 0"),
+    "no arguments": (lambda: to_local(small(), ()), r"example must be .* got \(\)"),
+    "unknown init": (lambda: to_local(small(), 8, init="zero"), "init must be .* got 'zero'"),
+    "negative noise": (lambda: to_local(small(), 8, init=-0.1), "init must be .* got -0.1"),
+    "NaN as noise": (lambda: to_local(small(), 8, init=float("nan")), "init must be .* got nan"),
+    "init True": (lambda: to_local(small(), 8, init=True), "init must be .* got True"),
+    "unknown backend": (lambda: to_local(small(), 8, backend="gpu"), "backend must be one of"),
+    "count too large": (lambda: to_local(small(), 8, skip=2), "skip must be from 0 to 1, got 2"),
+    "negative count": (lambda: to_local(small(), 8, skip=-1), "skip must be from 0 to 1, got -1"),
+    "no such name": (
+        lambda: to_local(separable(), 9, skip="steem"),
+        r"skip must be a pattern that some convolution matches \(stem, depthwise, pointwise, ...\)",
+    ),
+    "skip True": (lambda: to_local(small(), 8, skip=True), "skip must be a count, .* got True"),
+    "skip a half": (lambda: to_local(small(), 8, skip=[0.5]), "skip must be a count, .* got 0.5"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes(mistake):
+    call, message = MISTAKES[mistake]
+    with pytest.raises(InvalidArgument, match=message):
+        call()
+
+
+def test_a_local_layer_that_computes_otherwise_is_not_averaged():
+    class Other(LocallyConnected2d):
+        def forward(self, x):
+            return -super().forward(x)
+
+    with pytest.raises(InvalidArgument, match="layer '1' must compute as LocallyConnected2d"):
+        to_conv(chain(Other(2, 2, 3, 8)))
+
+
+def test_a_refused_model_is_untouched():
+    model = chain(small(), nn.ConvTranspose2d(2, 2, 3))
+    with pytest.raises(InvalidArgument):
+        to_local(model, 8, inplace=True)
+    assert isinstance(model[1], nn.Conv2d)
+    assert model.training
