@@ -27,6 +27,10 @@ SYMBOLS = {
 }  # fmt: skip
 
 
+MOST_CURVES = 200
+"""A figure with more curves than this shows their ends instead."""
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure in the house style, without touching pyplot's global state."""
     with matplotlib.style.context(STYLE):
@@ -35,9 +39,14 @@ def new_figure(width: float, height: float) -> Figure:
         return figure
 
 
+def figure_paths(stem: Path) -> list[Path]:
+    """Where `save` writes; a stem may have dots of its own."""
+    return [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.png and STEM.pdf."""
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".pdf")]
+    paths = figure_paths(stem)
     with matplotlib.style.context(STYLE):
         for path in paths:
             metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
@@ -57,13 +66,15 @@ def convergence(curves: ConvergenceCurves, limits: list[str] | None = None) -> F
     Thin straight lines are the limits of theory, in the colour of the settings that they belong
     to. `limits` chooses among them; by default all that the run file holds.
     """
+    if len(curves.mean) > MOST_CURVES:
+        return _final_values(curves)
     varying = curves.varying
     inner = [axis for axis in ("gamma", "kernel") if axis in varying]
     spare = [axis for axis in varying if axis not in inner]
     while spare and len(inner) < 2:  # a grid over other axes uses colours and lines for those
         inner.append(spare.pop())
     settings = range(len(curves.mean))
-    panels = sorted({tuple(str(varying[a][g]) for a in spare) for g in settings})
+    panels = list(dict.fromkeys(tuple(str(varying[a][g]) for a in spare) for g in settings))
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     with matplotlib.style.context(STYLE):
@@ -81,6 +92,17 @@ def convergence(curves: ConvergenceCurves, limits: list[str] | None = None) -> F
         for ax in axes[:, 0]:
             ax.set_ylabel("−log SNR")
         _convergence_legend(axes[0, -1], curves, inner, limits)
+    return figure
+
+
+def _final_values(curves: ConvergenceCurves) -> Figure:
+    """Where each of very many settings ended, in the order of the grid."""
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(5.0, 3.0)
+        ax = figure.subplots()
+        ax.plot(curves.mean[:, -1], ".", ms=2)
+        ax.set_xlabel("setting, in the order of the grid")
+        ax.set_ylabel("final −log SNR")
     return figure
 
 
@@ -119,10 +141,10 @@ def _draw_panel(
             curves.presentations, curves.low[g], curves.high[g], color=colour, alpha=0.15, lw=0
         )
     for name in _limit_names(curves, limits):
-        drawn = set()
+        drawn, depends = set(), _depends(curves, name, inner)
         for g in members:
             value = float(log_inverse_snr(curves.limits[name][g]))
-            colour = _setting_colour(curves, inner, g) if _depends(curves, name, inner) else "0.2"
+            colour = _setting_colour(curves, inner, g) if depends else "0.2"
             if np.isfinite(value) and (line := (round(value, 6), colour)) not in drawn:
                 drawn.add(line)
                 style = LIMIT_LINES[name]
@@ -142,10 +164,9 @@ def _depends(curves: ConvergenceCurves, name: str, inner: list[str]) -> bool:
     if not inner:
         return False
     levels = curves.grid[inner[0]]
-    by_level = {
-        level: {v for v, x in zip(curves.limits[name], levels, strict=True) if x == level}
-        for level in levels
-    }
+    by_level: dict[Any, set[float]] = {}
+    for value, level in zip(curves.limits[name], levels, strict=True):
+        by_level.setdefault(level, set()).add(float(value))
     return len(by_level) == 1 or not set.intersection(*by_level.values())
 
 

@@ -40,13 +40,13 @@ def noise_curves(run: RunReader, offset: float) -> NoiseCurves:
     """Average over populations and fit the decay over the last decade of k."""
     k = run["presentation"].astype(float)
     late = k >= k[-1] / 10
-    residual = run["residual"].mean(1)
+    residual = np.nanmean(run["residual"], 1)
     return NoiseCurves(
         sigma=run["sigma"],
         presentations=k,
-        error=run["error"].mean(1),
+        error=np.nanmean(run["error"], 1),
         residual=residual,
-        bound=run["bound"].mean(1),
-        floor=run["floor"].mean(1),
+        bound=np.nanmean(run["bound"], 1),
+        floor=np.nanmean(run["floor"], 1),
         slope=np.array([fit_slope(offset + k[late], row[late]) for row in residual]),
     )

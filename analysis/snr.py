@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +41,13 @@ class ConvergenceCurves:
     high: Array  # (G, R)
     trials: NDArray[np.int64]  # (G,), trials that were recorded
     floored: NDArray[np.bool_]  # (G,), whether any value was floored
-    grid: dict[str, list[Any]]  # every axis of the grid, one value per setting
+    grid: dict[str, list[Any]]  # every axis of the grid, one value per setting, None if without
     limits: dict[str, Array]  # var / mean^2 in theory, (G,), by name; NaN where there is none
 
     @property
     def varying(self) -> dict[str, list[Any]]:
         """The axes along which the settings differ."""
-        return {k: v for k, v in self.grid.items() if len({str(x) for x in v}) > 1}
+        return {k: v for k, v in self.grid.items() if len(set(v) - {None}) > 1}
 
 
 def convergence_curves(run: RunReader) -> ConvergenceCurves:
@@ -73,6 +74,11 @@ def convergence_curves(run: RunReader) -> ConvergenceCurves:
         high=mean + std,
         trials=recorded.any(2).sum(1),
         floored=np.asarray(is_floored(values).any((1, 2))),
-        grid={name: column.tolist() for name, column in grid.items()},
+        grid={name: _with_none(column.tolist()) for name, column in grid.items()},
         limits=limits,
     )
+
+
+def _with_none(values: list[Any]) -> list[Any]:
+    """None for NaN, where an axis means nothing to a setting, such as tau to the instant rule."""
+    return [None if isinstance(v, float) and math.isnan(v) else v for v in values]

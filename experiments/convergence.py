@@ -202,13 +202,15 @@ class ConvergenceStudy:
         setting = self.setting(point, 0)
         stream, response, gamma = setting.inputs, setting.response, point["gamma"]
         limits = {"eq5": math.nan, "eq25": math.nan, "circuit": math.nan}
-        if self.rectified:
+        if self.rectified and isinstance(response, RateCircuit):
             return limits
         C = stream.second_moment()
 
         def limit(gains: theory.Gains) -> float:
             decay = theory.noise_decay(point["noise"], point["neurons"], gains)
-            return float(theory.limit_inverse_snr(gamma, gains, C=C, decay=decay))
+            return float(
+                theory.limit_inverse_snr(gamma, gains, C=C, decay=decay, neurons=point["neurons"])
+            )
 
         limits["eq5"] = limit(theory.Gains(1.0, 0.0))
         if math.isfinite(response.alpha):

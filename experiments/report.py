@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis.figures import figure_paths
 from neurosim.errors import InvalidArgument, require
-
-FIGURES = (".png", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,21 @@ class RunOptions:
 
     def check(self) -> None:
         """Refuse values that make no sense (not on construction, where tyro would reword it)."""
-        require(self.seed >= 0, "--seed", self.seed, ">= 0")
+        require(0 <= self.seed < 2**63, "--seed", self.seed, ">= 0 and below 2^63")
         require(self.threads is None or self.threads >= 1, "--threads", self.threads, ">= 1")
 
     def run_file(self, name: str) -> Path:
         """NAME.h5 in the folder of results, which is made if need be; refuses to overwrite."""
         self.check()
         path = self._folder(name) / f"{name}.h5"
-        taken = [p for p in (path, *(path.with_suffix(s) for s in FIGURES)) if p.exists()]
+        drawn = figure_paths(path.with_suffix(""))
+        taken = [p for p in (path, *drawn) if p.exists()]
         if taken and not self.overwrite:
             raise InvalidArgument(
                 f"{taken[0]} exists already: choose another --out, or pass --overwrite"
             )
+        for figure in drawn:  # a run that is cut short must not keep the old one's
+            figure.unlink(missing_ok=True)
         return path
 
     def _folder(self, name: str) -> Path:

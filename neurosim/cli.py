@@ -37,7 +37,7 @@ def converge(study: ConvergenceStudy, options: RunOptions, name: str = "converge
         options: Where results go.
         name: Name of the run file and figures.
     """
-    valid = bool(name) and Path(name).name == name
+    valid = Path(name).name == name and name not in ("", "..")
     require(valid, "--name", name, "a file name without folders")
     _show(run_study(study, name, options), options)
 
@@ -145,6 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NeurosimError as error:
         message = " ".join(str(error).split())
         print(f"neurosim: error: {message}", file=sys.stderr)
+        return 2
+    except (OSError, MemoryError, OverflowError) as error:
+        print(f"neurosim: error: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("neurosim: interrupted; what was recorded so far is in the run file", file=sys.stderr)

@@ -123,14 +123,15 @@ def test_nothing_is_overwritten_unless_asked(capsys: pytest.CaptureFixture[str])
         ("--noises 0.1", 'use solver "euler" or "brian2"'),
         ("--solvers continuous", "momentum = 0"),
         ("--neurons 1", "must be >= 2, got 1"),
-        ("--gammas 0", "gamma must be > 0, got 0"),
+        ("--gammas 0", "gamma must be finite and > 0, got 0"),
         ("--taus -1", "tau must be > 0 ms, got -1"),
         ("--dts 0.7", "dt must be a divisor of the presentation's 150 ms, got 0.7"),
         ("--trials 0", "--trials must be >= 1, got 0"),
         ("--record-every 50", "--record-every must be from 1 to --presentations = 40, got 50"),
         ("--gammas 0.1 0.1", "--gammas must be without repetitions"),
         ("--inputs laplace --correlation 2", "--correlation must be left out"),
-        ("--seed -1", "--seed must be >= 0, got -1"),
+        ("--seed -1", "--seed must be >= 0 and below 2^63, got -1"),
+        ("--name ..", "--name must be a file name without folders, got '..'"),
         ("--name a/b", "--name must be a file name without folders, got 'a/b'"),
         ("--out /dev/null/x", "--out must be a folder that can be written to, got '/dev/null/x'"),
     ],
@@ -140,6 +141,12 @@ def test_bad_settings_fail_before_anything_runs(
 ) -> None:
     assert message in fails(capsys, "converge", *SMALL, *arguments.split())
     assert not list(Path().iterdir())
+
+
+def test_names_with_dots_do_not_collide() -> None:
+    for name in ("x.1", "x.2"):
+        assert main(["converge", *SMALL, "--out", "d", "--name", name]) == 0
+    assert len(list(Path("d").iterdir())) == 6
 
 
 def test_unknown_words_are_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -155,20 +156,25 @@ def growth(options: Options) -> list[dict[str, float]]:
     return rows
 
 
+MEMORY = """
+import resource, sys
+import numpy as np
+from neurosim.dynamics import Gaussian, Plasticity, RateCircuit, simulate
+w = np.random.default_rng(5).normal(1, 1, (100, 81))
+simulate(w, Gaussian(81, int(sys.argv[1])), response=RateCircuit(), plasticity=Plasticity(),
+         record_every=None)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
 def memory() -> dict[str, float]:
-    """Growth of the peak memory when ten times as many inputs are shown and none is recorded."""
-    w = np.random.default_rng(5).normal(1, 1, (100, 81))
-    peaks = []
+    """Peak memory of a process that shows so many inputs and records none."""
+    peaks = {}
     for presentations in (1000, 20_000, 200_000):
-        simulate(
-            w, Gaussian(81, presentations), response=CIRCUIT,
-            plasticity=Plasticity(gamma=GAMMA), record_every=None,
-        )  # fmt: skip
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    return {
-        "peak after 1,000 presentations, MiB": peaks[0],
-        "growth to 200,000, MiB": peaks[2] - peaks[1],
-    }
+        command = [sys.executable, "-c", MEMORY, str(presentations)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[f"peak of a process, {presentations:,} presentations, MiB"] = float(done.stdout)
+    return peaks
 
 
 def operators(options: Options) -> dict[str, float]:

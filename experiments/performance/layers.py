@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from neurosim.models import resnet20
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
@@ -27,6 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from experiments.performance.machine import machine
 from experiments.report import as_json, table
 from neurosim.errors import InvalidArgument, require
+from neurosim.models import resnet20
 from neurosim.nn import LocallyConnected2d
 
 # Channels in and out, input size, stride, and how many of them ResNet-20 has.
@@ -210,10 +210,10 @@ def networks(options: Options) -> dict[str, dict[str, float]]:
         times = interleaved(calls, options.repeats, device)
         for name, value in zip(models, times, strict=True):
             results[name][f"{key}, ms"] = value
-    for (name, model), step in zip(models.items(), works["step"], strict=True):
+    for (name, model), work in zip(models.items(), works["step"], strict=True):
         parameters = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
         model.zero_grad(set_to_none=True)
-        transient = peak_memory(step, device)  # gradients and activations
+        transient = peak_memory(work, device)  # gradients and activations
         results[name]["parameters + moments, MiB"] = 3 * parameters
         results[name]["peak beyond them, MiB"] = transient
         results[name]["peak, MiB"] = 3 * parameters + transient

@@ -130,6 +130,7 @@ class Brian2:
         parts = []
         for chunk in problem.chunks(start, stop):
             for low in range(0, len(chunk.inputs), longest):
+                problem.check_stop(chunk.first + low)
                 part = chunk.part(low, min(len(chunk.inputs), low + longest))
                 parts.append(Shown(part.inputs.reshape(len(part.inputs), -1), part.etas.ravel()))
                 if self.target != "cpp_standalone":

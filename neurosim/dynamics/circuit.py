@@ -69,7 +69,12 @@ class RateCircuit:
     def __post_init__(self) -> None:
         _to_floats(self, "tau", "alpha", "bias", "dt")
         require(math.isfinite(self.tau) and self.tau > 0, "response.tau", self.tau, "> 0 ms")
-        require(math.isfinite(self.alpha) and self.alpha >= 0, "response.alpha", self.alpha, ">= 0")
+        require(
+            math.isfinite(self.alpha) and self.alpha >= 0,
+            "response.alpha",
+            self.alpha,
+            "finite and >= 0",
+        )
         require(math.isfinite(self.bias), "response.bias", self.bias, "finite")
         require(
             isinstance(self.steps, int | np.integer) and self.steps >= 1,
@@ -101,7 +106,7 @@ class RateCircuit:
 
     def with_dt(self, dt: float) -> RateCircuit:
         """The same presentation in steps of another size; `dt` has to divide its duration."""
-        steps = round(self.duration / dt) if dt > 0 else 0
+        steps = round(self.duration / dt) if dt * 1e9 > self.duration else 0
         divides = steps >= 1 and math.isclose(steps * dt, self.duration, rel_tol=1e-9)
         require(divides, "dt", dt, f"a divisor of the presentation's {self.duration:g} ms")
         return replace(self, steps=steps, dt=dt)
@@ -170,7 +175,12 @@ class Plasticity:
             object.__setattr__(self, "rate", Constant(float(self.rate)))
         _to_floats(self, "gamma", "momentum")
         require(callable(self.rate), "plasticity.rate", self.rate, "a number or a callable of t")
-        require(math.isfinite(self.gamma) and self.gamma > 0, "plasticity.gamma", self.gamma, "> 0")
+        require(
+            math.isfinite(self.gamma) and self.gamma > 0,
+            "plasticity.gamma",
+            self.gamma,
+            "finite and > 0",
+        )
         require(
             0 <= self.momentum < 1, "plasticity.momentum", self.momentum, "at least 0 and below 1"
         )

@@ -65,7 +65,7 @@ def _show_block(rows_start, momentum, change, rho, r_inh, x, energy, along, acro
     total = np.eye(2)
     for s in range(b):
         k, a = along[s], across[s]
-        inverse = 1.0 / energy[s] if energy[s] > 0 else 0.0
+        inverse = 1.0 / energy[s] if energy[s] > 1e-290 else 0.0  # else 1 / energy overflows
         for i in range(count):
             rho_i, inh_i, p_i, e_i, c_i = rho[i], r_inh[i], p[s, i], e[s, i], c[s, i]
             rho[i] = (

@@ -21,7 +21,7 @@ from scipy.integrate import solve_ivp
 
 from neurosim.dynamics.circuit import RateCircuit
 from neurosim.dynamics.problem import Problem, Recorder, State, Trace
-from neurosim.errors import Diverged, InvalidArgument, require, require_choice
+from neurosim.errors import Diverged, InvalidArgument, StabilityError, require, require_choice
 
 Array = NDArray[np.float64]
 Method = Literal["RK45", "DOP853", "LSODA", "RK4"]
@@ -77,7 +77,8 @@ class Continuous:
 
     def __post_init__(self) -> None:
         require_choice("solver.method", self.method, get_args(Method))
-        require(self.dt is None or self.dt > 0, "solver.dt", self.dt, "> 0 ms")
+        valid = self.dt is None or 0 < self.dt < math.inf
+        require(valid, "solver.dt", self.dt, "finite and > 0 ms, or None")
         require(self.rtol > 0, "solver.rtol", self.rtol, "> 0")
         require(self.atol > 0, "solver.atol", self.atol, "> 0")
 
@@ -95,10 +96,22 @@ class Continuous:
                     f"got {what}; use solver {able}"
                 )
 
+        circuit = problem.response
+        if self.method == "RK4" and isinstance(circuit, RateCircuit):
+            # Stable for |lambda| dt < 2.6 in this sector; lambda = (1 +- i sqrt(alpha)) / tau
+            largest = 2.6 * circuit.tau / math.sqrt(1 + circuit.alpha)
+            if (self.dt or circuit.dt) >= largest:
+                raise StabilityError(
+                    f"solver.dt must be < 2.6 tau / sqrt(1 + alpha) = {largest:.4g} ms for RK4 at "
+                    f"tau = {circuit.tau:g} and alpha = {circuit.alpha:g}, "
+                    f"got {self.dt or circuit.dt:g}"
+                )
+
     def run(self, problem: Problem, state: State, stop: int, recorder: Recorder) -> None:
         """Advance `state` to `stop` presentations, recording on the way."""
         for chunk in problem.chunks(state.presentations, stop):
             for offset in range(len(chunk.inputs)):
+                problem.check_stop(state.presentations)
                 (x,) = chunk.part(offset, offset + 1).inputs
                 self._show(problem, state, x, len(chunk.etas), None)
                 recorder.add_state(state)

@@ -32,7 +32,7 @@ def child_generator(seed: Seed, *key: int) -> np.random.Generator:
 def check_array(name: str, values: ArrayLike, ndim: int) -> Array:
     """`values` as a C-contiguous float64 array of `ndim` axes, all finite."""
     try:
-        array = np.ascontiguousarray(values, dtype=np.float64)
+        array = np.array(values, dtype=np.float64, order="C")  # a copy: callers may change theirs
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"{name} must be an array of numbers: {error}") from error
     require(array.ndim == ndim, f"{name}.ndim", array.ndim, str(ndim))
@@ -92,6 +92,16 @@ class InputStream:
     def energy(self) -> float:
         """E|x|^2, to which learning rates are relative."""
         return float(np.trace(self.second_moment()))
+
+    def sample_energies(self) -> Array:
+        """|x|^2 of up to 64 inputs, spread over the run in steps of whole blocks."""
+        blocks = max(1, -(-self.presentations // self.block))
+        energies = []
+        for index in np.unique(np.linspace(0, blocks - 1, 4).astype(int)):
+            start = int(index) * self.block
+            for _, x in self.read(start, min(self.presentations, start + 16)):
+                energies.append((x**2).sum(1))
+        return np.concatenate([np.empty(0), *energies])
 
     def array(self) -> Array:
         """All inputs at once, (T, D)."""
@@ -179,10 +189,16 @@ class Gaussian(InputStream):
         return np.maximum(x, 0) if self.rectified else x
 
     def second_moment(self) -> Array:
-        """std^2 covariance + mean mean^T; of max(x, 0) by averaging a million draws."""
+        """std^2 covariance + mean mean^T; of correlated max(x, 0) with a mean from draws."""
         if self.rectified:
             if self.covariance is None:
                 return _independent_moment(*_rectified_moments(self.mean, self.std), self.dimension)
+            if self.mean == 0:  # the arc-cosine kernel of two rectified Gaussians
+                root = np.sqrt(np.diag(self.covariance))
+                scale = self.std**2 * np.outer(root, root)
+                angle = np.arccos(np.clip(self.covariance / np.outer(root, root), -1, 1))
+                kernel = np.sin(angle) + (np.pi - angle) * np.cos(angle)
+                return scale * kernel / (2 * np.pi)
             sample = self.draw(
                 np.random.default_rng(0), 0, max(10_000, 1_000_000 // self.dimension)
             )

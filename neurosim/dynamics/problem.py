@@ -113,6 +113,11 @@ class Problem:
             0.0,
         )
 
+    def check_stop(self, presentation: int) -> None:
+        """End the run if another thread asked for it."""
+        if self.stop is not None and self.stop.is_set():
+            raise Stopped(f"stopped before presentation {presentation}")
+
     def chunks(self, start: int, stop: int) -> Iterator[Chunk]:
         """Presentations start, ..., stop - 1; a cut-short last one comes by itself."""
         cut = self.presentations - 1 if self.final_steps is not None else self.presentations
@@ -123,8 +128,7 @@ class Problem:
             if low >= high:
                 continue
             for first, x in self.inputs.read(low, high):
-                if self.stop is not None and self.stop.is_set():
-                    raise Stopped(f"stopped before presentation {first}")
+                self.check_stop(first)
                 etas = self.plasticity.step_rates(self.response, first, len(x), steps)
                 yield Chunk(first, x, etas, self.neuron_noise)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import NamedTuple, get_args
 
@@ -32,7 +32,7 @@ SOLVERS: dict[str, type] = {
 class Rates(NamedTuple):
     """Rates at the end of every step of the chosen presentations."""
 
-    presentations: Array  # (P,) numbers from 0
+    presentations: NDArray[np.int64]  # (P,) numbers from 0
     time: Array  # (P, steps) ms from the start of the simulation
     r: Array  # (P, steps, N)
     r_inh: Array  # (P, steps)
@@ -90,7 +90,7 @@ class Trajectory:
                 row[: len(part)] = part
             return out
 
-        return Rates(np.array(chosen, float), *(stack(list(p)) for p in zip(*traces, strict=True)))
+        return Rates(np.array(chosen), *(stack(list(p)) for p in zip(*traces, strict=True)))
 
 
 def as_solver(solver: str | Solver) -> Solver:
@@ -150,11 +150,11 @@ def prepare(
     )
     chosen = as_solver(solver)
     chosen.check(problem)
-    if check:
+    if check and not isinstance(chosen, Continuous):  # whose steps have bounds of their own
         check_stability(
             response,
             plasticity,
-            energy=stream.energy,
+            energy=stream.sample_energies(),
             dimension=stream.dimension,
             presentations=stream.presentations,
             noise=noise,
@@ -234,6 +234,13 @@ def simulate(
             f"weights became NaN or Inf {when} of {stream.presentations}: "
             "lower plasticity.rate or response.dt, or see with check=True which bound breaks"
         )
+    largest = np.abs(kept[-1]).max()
+    if check and largest > 1e6 * np.abs(w_init).max():
+        raise Diverged(
+            f"weights grew from {np.abs(w_init).max():.3g} to {largest:.3g}: lower "
+            "plasticity.rate or response.dt (check=False returns them all the same)"
+        )
+    problem = replace(problem, stop=None)  # whoever looks at the result may replay it
     return Trajectory(
         kept[-1], points, mean, variance, np.array(kept[:-1]).reshape(-1, *w_init.shape),
         problem, chosen,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neurosim.dynamics.circuit import InstantResponse, Mode, Plasticity, RateCircuit, Response
 from neurosim.dynamics.maps import presentation_maps
@@ -58,30 +58,39 @@ def mean_square_map(
     response: Response,
     plasticity: Plasticity,
     mode: Mode,
-    energy: float,
+    energies: ArrayLike,
     dimension: int,
     eta: Array,
 ) -> Array:
     """What a presentation does to the second moments of one mode, averaged over x: (8, 8).
 
-    For inputs of length sqrt(energy) in random directions, a share 1/D of the weights' second
-    moment lies along x. The moments are those of (rho, r_inh) and of (m, e), 2 x 2 each:
+    For inputs in random directions, a share 1/D of the weights' second moment lies along x.
+    The moments are those of (rho, r_inh) and of (m, e), 2 x 2 each:
 
         S_rates   <- A_rr S_rates A_rr^T + A_rw S_weights A_rw^T / D
         S_weights <- A_wr S_rates A_wr^T + A_ww S_weights A_ww^T / D + (1 - 1/D) P S_weights P^T
 
-    with A the map along x and P the map across it.
+    with A the map along x and P the map across it, and the mean of the right-hand sides over
+    `energies`, a sample of |x|^2: long inputs count for more than their number.
     """
-    maps = presentation_maps(response, plasticity, mode, np.array([energy]), eta[:, None])
-    along, across = maps.along[0, :, :4].copy(), maps.across[0]
-    along[:2, 2:] *= np.sqrt(energy)  # from products with x to components along x
-    along[2:, :2] /= np.sqrt(energy) if energy > 0 else np.inf
-    rr, rw, wr, ww = along[:2, :2], along[:2, 2:], along[2:, :2], along[2:, 2:]
-    outside = (1 - 1 / dimension) * np.kron(across, across)
+    energy = np.atleast_1d(np.asarray(energies, np.float64))
+    etas = np.repeat(eta[:, None], len(energy), axis=1)
+    maps = presentation_maps(response, plasticity, mode, energy, etas)
+    along, across = maps.along[:, :, :4].copy(), maps.across
+    length = np.sqrt(energy)[:, None, None]
+    along[:, :2, 2:] *= length  # from products with x to components along x
+    along[:, 2:, :2] /= np.where(length > 0, length, np.inf)
+
+    def kron(matrix: Array) -> Array:
+        return np.einsum("tij,tkl->ikjl", matrix, matrix).reshape(4, 4) / len(energy)
+
     return np.block(
         [
-            [np.kron(rr, rr), np.kron(rw, rw) / dimension],
-            [np.kron(wr, wr), np.kron(ww, ww) / dimension + outside],
+            [kron(along[:, :2, :2]), kron(along[:, :2, 2:]) / dimension],
+            [
+                kron(along[:, 2:, :2]),
+                kron(along[:, 2:, 2:]) / dimension + (1 - 1 / dimension) * kron(across),
+            ],
         ]
     )
 
@@ -90,31 +99,36 @@ def mean_square_radius(
     response: Response,
     plasticity: Plasticity,
     mode: Mode,
-    energy: float,
+    energies: ArrayLike,
     dimension: int,
     eta: Array,
 ) -> float:
     """Spectral radius of `mean_square_map`: above 1 a mode grows."""
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix = mean_square_map(response, plasticity, mode, energy, dimension, eta)
+        matrix = mean_square_map(response, plasticity, mode, energies, dimension, eta)
     if not np.isfinite(matrix).all():
-        return np.inf
+        return math.inf
     return float(np.abs(np.linalg.eigvals(matrix)).max())
+
+
+LARGEST_GROWTH = 10.0
+"""A decaying rate may start too large: weights may grow this much before they settle."""
 
 
 def check_stability(
     response: Response,
     plasticity: Plasticity,
     *,
-    energy: float,
+    energy: ArrayLike,
     dimension: int,
     presentations: int,
     noise: float = 0.0,
 ) -> None:
     """Raise `StabilityError`, naming the bound and the largest allowed value, if one is broken.
 
-    `energy` is E|x|^2; per-neuron noise adds noise^2 dimension to it. The presentation with
-    the largest rates (of up to 64, spaced logarithmically) stands for all.
+    `energy` is |x|^2, better a sample of it than its mean; per-neuron noise adds
+    noise^2 dimension. Weights may grow by `LARGEST_GROWTH` over the whole schedule, which is
+    followed at up to 24 presentations, spaced logarithmically.
     """
     if isinstance(response, RateCircuit) and response.dt >= largest_dt(
         response.tau, response.alpha
@@ -128,31 +142,37 @@ def check_stability(
         )
     if presentations < 1:
         return
-    energy = energy + noise**2 * dimension
-    spaced = np.unique(np.geomspace(1, presentations, 64).astype(int)) - 1
-    etas = np.stack(
-        [plasticity.step_rates(response, int(k), 1, response.steps)[:, 0] for k in spaced], axis=1
-    )
-    eta = etas[:, etas.sum(0).argmax()]
+    energies = np.atleast_1d(np.asarray(energy, np.float64)) + noise**2 * dimension
+    spaced = np.unique(np.geomspace(1, presentations, 24).astype(int)) - 1
+    lasting = np.diff(np.append(spaced, presentations))
+    etas = [plasticity.step_rates(response, int(k), 1, response.steps)[:, 0] for k in spaced]
 
-    def stable(factor: float) -> bool:
-        return all(
-            mean_square_radius(response, plasticity, mode, energy, dimension, factor * eta)
-            <= 1 + 1e-9
-            for mode in (response.deviation_mode, response.mean_mode)
-        )
+    def growth(factor: float) -> float:
+        """The logarithm by which the faster growing mode grows over the schedule."""
+        total = dict.fromkeys((response.deviation_mode, response.mean_mode), 0.0)
+        for mode in total:
+            for eta, count in zip(etas, lasting, strict=True):
+                radius = mean_square_radius(
+                    response, plasticity, mode, energies, dimension, factor * eta
+                )
+                total[mode] += count * max(0.0, math.log(max(radius, 1e-300)) / 2 - 1e-9)
+                if total[mode] > math.log(LARGEST_GROWTH):
+                    return math.inf
+        return max(total.values())
 
-    if stable(1.0):
+    if growth(1.0) <= math.log(LARGEST_GROWTH):
         return
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if stable(middle) else (low, middle)
-    bound = largest_rate(response, plasticity.step_momentum(response), energy)
+    low, high = 1e-12, 1.0
+    for _ in range(24):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if growth(middle) < math.inf else (low, middle)
+    largest = max(float(eta.max()) for eta in etas)
+    bound = largest_rate(response, plasticity.step_momentum(response), float(energies.mean()))
     raise StabilityError(
-        f"plasticity.rate must be at most {low:.3g} times what it is, for inputs with "
-        f"|x|^2 = {energy:.4g}: its largest value per step is {eta.max():.3g}, and weights grow "
-        f"instead of settling (for one lasting x, above {bound:.3g})"
+        f"plasticity.rate must be at most {low:.3g} times what it is, {low * largest:.3g} per step "
+        f"at its largest, got {largest:.3g}: for inputs with |x|^2 about {energies.mean():.4g} "
+        f"weights would grow more than {LARGEST_GROWTH:g}-fold "
+        f"(one lasting x is unstable above {bound:.3g})"
     )
 
 

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from neurosim.dynamics.circuit import InstantResponse, Plasticity, RateCircuit, Response
 from neurosim.dynamics.inputs import Array
+from neurosim.dynamics.maps import presentation_maps
 from neurosim.dynamics.rates import Rate, evaluate
 from neurosim.dynamics.stability import (
     check_stability,
@@ -39,6 +40,7 @@ from neurosim.dynamics.stability import (
 __all__ = [
     "IDEAL",
     "Gains",
+    "LeadingEigenvalues",
     "biased_weights",
     "check_stability",
     "circuit_weights",
@@ -62,6 +64,13 @@ __all__ = [
     "snr_floor",
     "theorem1_bound",
 ]
+
+
+class LeadingEigenvalues(NamedTuple):
+    """Of the maps of one presentation, averaged over x."""
+
+    deviation: float
+    mean: float
 
 
 class Gains(NamedTuple):
@@ -161,14 +170,14 @@ def noisy_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -
     return limit_weights(w_init, C, gamma, IDEAL, noise_decay(sigma, neurons))
 
 
-def noise_floor(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -> float:
+def noise_floor(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -> Array:
     """|W_sigma - W*|_F^2, the error that noise leaves in Theorem 1's setting.
 
     Proportional to sigma^4 while sigma^2 << gamma, then saturating; the theorem's sigma^2 is an
     upper bound.
     """
     difference = noisy_weights(w_init, C, gamma, sigma) - shared_weights(w_init, C, gamma)
-    return float((difference**2).sum())
+    return (difference**2).sum((-2, -1))
 
 
 def snr_floor(gamma: ArrayLike) -> Array:
@@ -185,8 +194,11 @@ def limit_inverse_snr(
     decay: float = 0.0,
     mean: float = 1.0,
     std: float = 1.0,
+    neurons: float = np.inf,
 ) -> Array:
-    """mean_j(var_j / mean_j^2) of `limit_weights` for many neurons with w_init ~ N(mean, std^2).
+    """mean_j(var_j / mean_j^2) of `limit_weights` for w_init ~ N(mean, std^2) and many neurons.
+
+    Of few `neurons` the variance is smaller by 1 - 1/N; that their mean fluctuates is left out.
 
     For C = I (the default) this is (std / mean)^2 [(g_mean + gamma + s) / (g_dev + gamma + s)]^2:
     the gammas in front cancel.
@@ -195,7 +207,7 @@ def limit_inverse_snr(
     pull = (np.asarray(gamma, float)[..., None, None] + decay) * np.eye(len(C))
     mean_map = np.linalg.inv(gains.mean * C + pull)
     deviation_map = np.linalg.inv(gains.deviation * C + pull)
-    variance = std**2 * (deviation_map**2).sum(-1)
+    variance = std**2 * (1 - 1 / neurons) * (deviation_map**2).sum(-1)
     return (variance / (mean * mean_map.sum(-1)) ** 2).mean(-1)
 
 
@@ -206,7 +218,9 @@ def convergence_rates(
 
     Averaged over x, presentation number `presentation` moves a component of eigenvalue c by
     eta_sum / (1 - momentum) (g c + gamma) of its distance from the limit, where eta_sum adds
-    the rates of its steps. The smallest entry sets the time to converge, in presentations.
+    the rates of its steps. The smallest entry sets the time to converge, in presentations. This
+    is the limit of small rates, eta_sum |x|^2 / (1 - momentum) << 1; `leading_eigenvalues` is not
+    bound to it.
     """
     values = np.linalg.eigvalsh(np.asarray(C, float))
     etas = plasticity.step_rates(response, presentation, 1, response.steps)
@@ -256,8 +270,21 @@ def gaussian_fourth_moment(dimension: int, sigma: float) -> float:
 
 
 def leading_eigenvalues(
-    response: Response, plasticity: Plasticity, C: ArrayLike, presentation: int = 0
-) -> Gains:
-    """The eigenvalue per presentation that decays slowest, of deviations and of the mean."""
-    deviation, mean = convergence_rates(response, plasticity, C, presentation)
-    return Gains(1 - float(deviation.min()), 1 - float(mean.min()))
+    response: Response, plasticity: Plasticity, energies: ArrayLike, dimension: int,
+    presentation: int = 0,
+) -> LeadingEigenvalues:  # fmt: skip
+    """What is left of a deviation, and of the mean, after a presentation with a random x.
+
+    The leading eigenvalue of the map of (m, e) averaged over the direction of x and over
+    `energies`, a sample of |x|^2, for any rate:  (1 - 1/D) P + A_ww / D  with A the map along x
+    and P the map across it. Its logarithm sets the time to converge, in presentations.
+    """
+    energy = np.atleast_1d(np.asarray(energies, np.float64))
+    eta = plasticity.step_rates(response, presentation, 1, response.steps)
+    etas = np.repeat(eta, len(energy), axis=1)
+    leading = []
+    for mode in (response.deviation_mode, response.mean_mode):
+        maps = presentation_maps(response, plasticity, mode, energy, etas)
+        average = (1 - 1 / dimension) * maps.across + maps.along[:, 2:, 2:4] / dimension
+        leading.append(float(np.abs(np.linalg.eigvals(average.mean(0))).max()))
+    return LeadingEigenvalues(*leading)

@@ -63,7 +63,7 @@ def transfer(
         check_stability(
             response,
             plasticity,
-            energy=stream.energy,
+            energy=stream.sample_energies(),
             dimension=stream.dimension,
             presentations=stream.presentations,
         )

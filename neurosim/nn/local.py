@@ -113,7 +113,7 @@ class LocallyConnected(nn.Module):
         """One whole number for every axis, from as many or from one for all."""
         values = (value,) * self.axes if isinstance(value, Integral) else value
         if isinstance(values, Sequence) and len(values) == self.axes:
-            sizes = tuple(int(v) for v in values if isinstance(v, Integral) and v >= least)
+            sizes = tuple(int(v) for v in values if isinstance(v, Integral) and int(v) >= least)
             if len(sizes) == self.axes:
                 return sizes
         raise InvalidArgument(f"{name} must be {allowed}, got {value!r}")
@@ -142,9 +142,9 @@ class LocallyConnected(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights as `init` says; biases uniform within 1 / sqrt(fan-in), as torch does."""
+        """Draw weights as `init` says; biases uniform within 1 / sqrt(fan-in), as torch."""
         fan = math.prod(self.kernel_size)
-        std = math.sqrt(2 / (self.out_channels // self.groups * fan))
+        std = math.sqrt(2 / (self.out_channels * fan))
         if callable(self.init):
             self.init(self.weight)
         elif self.init == "independent":
@@ -157,7 +157,7 @@ class LocallyConnected(nn.Module):
                 '"independent", a finite number >= 0 or a callable',
             )
             shared = self.weight.new_empty(self.weight.shape[self.axes :]).normal_(0, std)
-            self.weight.normal_(0, self.init * std).add_(shared)
+            self.weight.normal_(0, float(self.init) * std).add_(shared)
         if self.bias is not None:
             bound = 1 / math.sqrt(self.in_channels // self.groups * fan)
             self.bias.uniform_(-bound, bound)

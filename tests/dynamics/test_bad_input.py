@@ -42,13 +42,13 @@ MISTAKES = {
     "tau inf": (lambda: RateCircuit(tau=np.inf), "response.tau must be > 0 ms, got inf"),
     "tau text": (lambda: RateCircuit(tau="fast"), "tau must be a number, got 'fast'"),  # type: ignore
     "dt negative": (lambda: RateCircuit(dt=-1), "response.dt must be > 0 ms, got -1"),
-    "alpha negative": (lambda: RateCircuit(alpha=-1), "response.alpha must be >= 0, got -1"),
+    "alpha negative": (lambda: RateCircuit(alpha=-1), "alpha must be finite and >= 0, got -1"),
     "bias NaN": (lambda: RateCircuit(bias=np.nan), "response.bias must be finite, got nan"),
     "steps 0": (lambda: RateCircuit(steps=0), "response.steps must be a whole number >= 1, got 0"),
     "steps 1.5": (lambda: RateCircuit(steps=1.5), "response.steps must be a whole"),  # type: ignore
     "dt that does not divide": (lambda: RateCircuit().with_dt(0.7), "divisor of the presentation"),
     "alpha negative, instant": (lambda: InstantResponse(-2), "response.alpha must be >= 0"),
-    "gamma 0": (lambda: Plasticity(gamma=0), "plasticity.gamma must be > 0, got 0"),
+    "gamma 0": (lambda: Plasticity(gamma=0), "plasticity.gamma must be finite and > 0, got 0"),
     "momentum 1": (lambda: Plasticity(momentum=1), "plasticity.momentum must be at least 0"),
     "rate negative": (lambda: Constant(-1), "rate.base must be finite and >= 0, got -1"),
     "rate NaN": (lambda: InverseSqrt(base=np.nan), "rate.base must be finite"),

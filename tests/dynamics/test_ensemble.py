@@ -94,3 +94,8 @@ def test_a_run_can_be_stopped_from_another_thread() -> None:
             np.ones((2, 3)), Gaussian(3, 10), response=RateCircuit(), plasticity=Plasticity(),
             stop=stop,
         )  # fmt: skip
+
+
+def test_rates_of_a_member_can_be_replayed() -> None:
+    ((_, run),) = simulate_ensemble([grid()[0]], seed=3)
+    assert np.isfinite(run.rates([0, 119]).r).all()

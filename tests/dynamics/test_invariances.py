@@ -111,3 +111,13 @@ def test_statistics_by_hand() -> None:
     start = w.mean(0)
     cosine = mean @ start / np.linalg.norm(mean) / np.linalg.norm(start)
     assert run.alignment[-1] == pytest.approx(cosine)
+
+
+def test_results_do_not_change_with_the_callers_arrays() -> None:
+    w, x = population()
+    run = simulate(w, x, response=RateCircuit(), plasticity=Plasticity())
+    alignment, rates = run.alignment, run.rates([1]).r
+    w *= -2
+    x[:] = 0
+    np.testing.assert_array_equal(run.alignment, alignment)
+    np.testing.assert_array_equal(run.rates([1]).r, rates)

@@ -217,6 +217,26 @@ def test_convergence_rates_set_the_speed() -> None:
     start, end = (snapshot - snapshot.mean(0) - goal for snapshot in run.snapshots)
     measured = -np.log(np.linalg.norm(end) / np.linalg.norm(start)) / 2000
     assert measured == pytest.approx(float(deviation[0]), rel=0.03)
-    leading = theory.leading_eigenvalues(circuit, plasticity, np.eye(5))
-    assert leading.deviation == pytest.approx(1 - deviation.min())
-    assert leading.mean == pytest.approx(1 - mean.min())
+    leading = theory.leading_eigenvalues(circuit, plasticity, 5.0, 5)
+    assert -np.log(leading.deviation) == pytest.approx(deviation.min(), rel=0.05)
+    assert -np.log(leading.mean) == pytest.approx(mean.min(), rel=0.2)
+
+
+def test_leading_eigenvalues_at_the_published_rates() -> None:
+    """At rates where x is forgotten within a presentation, the average of many sleeps."""
+    circuit, plasticity = RateCircuit(), Plasticity(Constant(3.5e-5), 1e-6)
+    first, last = 10, 60
+    ratios = []
+    for seed in range(20):
+        run = simulate(
+            draw(60, 81, seed), Gaussian(81, last, seed=seed), response=circuit,
+            plasticity=plasticity, record_every=None, snapshots=[0, first, last], initial="rest",
+        )  # fmt: skip
+        deviation = run.snapshots - run.snapshots.mean(1, keepdims=True)
+        start = deviation[0].ravel()
+        ratios.append([start @ deviation[k].ravel() / (start @ start) for k in (1, 2)])
+    early, late = np.mean(ratios, 0)
+    measured = (late / early) ** (1 / (last - first))
+    energies = (np.random.default_rng(0).standard_normal((500, 81)) ** 2).sum(1)
+    leading = theory.leading_eigenvalues(circuit, plasticity, energies, 81)
+    assert measured == pytest.approx(leading.deviation, abs=5e-4)

@@ -46,7 +46,7 @@ def test_fig4a_reaches_the_minimum_of_eq5(run: Any) -> None:
         for kernel in (3, 6, 9):
             g = where(curves, gamma=gamma, kernel=kernel)
             assert curves.mean[g, -1] == pytest.approx(floor, abs=0.4)
-            assert np.log(curves.limits["eq5"][g]) == pytest.approx(floor)
+            assert np.log(curves.limits["eq5"][g]) == pytest.approx(floor, abs=0.02)
             few_hundred = np.searchsorted(curves.presentations, 1000)
             assert curves.mean[g, few_hundred] < floor / 2
 

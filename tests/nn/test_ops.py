@@ -126,9 +126,10 @@ def test_backends_agree_with_the_loops(
 ) -> None:
     case = [tensor.to(dtype) for tensor in drawn(geometry)]
     wanted = outcome(
-        *(tensor.double() for tensor in case), lambda x, w: local_product(x, w, geometry, "naive")
+        *(tensor.double() for tensor in case),
+        lambda x, w: local_product(x, w, geometry, "naive"),  # type: ignore
     )
-    got = outcome(*case, lambda x, w: local_product(x, w, geometry, backend))
+    got = outcome(*case, lambda x, w: local_product(x, w, geometry, backend))  # type: ignore
     assert all(value.dtype == dtype for value in got.values())
     assert_close(got, wanted, TOLERANCES[dtype])
 
@@ -154,9 +155,7 @@ def cases(draw: st.DrawFn) -> tuple[Geometry, int, int, int]:
 @each_backend
 @settings(max_examples=80, deadline=None)
 @given(case=cases(), seed=st.integers(0, 1000))
-def test_any_shape(
-    backend: str, case: tuple[Geometry, int, int, int], seed: int
-) -> None:
+def test_any_shape(backend: str, case: tuple[Geometry, int, int, int], seed: int) -> None:
     geometry, n, channels, outputs = case
     x, weight, grad = drawn(geometry, n, channels, outputs, seed)
     wanted = outcome(x, weight, grad, lambda x, w: local_product(x, w, geometry, "naive"))
@@ -199,7 +198,9 @@ def test_any_memory_order_of_the_input(layout: str) -> None:
         "expanded": lambda: x[:1].expand(x.shape),
     }[layout]()
     plain = weight.contiguous()  # not as the layers lay it out: slower, equally right
-    wanted = outcome(x.contiguous(), weight, grad, lambda x, w: local_product(x, w, SQUARE, "naive"))
+    wanted = outcome(
+        x.contiguous(), weight, grad, lambda x, w: local_product(x, w, SQUARE, "naive")
+    )
     for filters in (weight, plain):
         got = outcome(x, filters, grad, lambda x, w: local_product(x, w, SQUARE, "matmul"))
         assert_close(got, wanted, TOLERANCES[torch.float64])
@@ -215,7 +216,8 @@ def test_any_memory_order_of_the_input(layout: str) -> None:
 def test_same_input_same_bits(geometry: Geometry, backend: str) -> None:
     case = [tensor.float() for tensor in drawn(geometry)]
     first, second = (
-        outcome(*case, lambda x, w: local_product(x, w, geometry, backend)) for _ in range(2)
+        outcome(*case, lambda x, w: local_product(x, w, geometry, backend))  # type: ignore
+        for _ in range(2)  # type: ignore
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -270,7 +272,7 @@ def allocations(call: Callable[[], object]) -> list[int]:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         call()
     results = trace.profiler.kineto_results  # type: ignore[union-attr]
-    return [event.nbytes() for event in results.events() if event.name() == "[memory]"]
+    return [event.nbytes() for event in results.events() if event.name() == "[memory]"]  # type: ignore
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -293,7 +295,7 @@ def test_no_copy_of_the_input_for_every_tap(backend: str) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InvalidArgument, match="backend must be one of auto, .*got 'matmull'"):
+    with pytest.raises(InvalidArgument, match=r"backend must be one of auto, .*got 'matmull'"):
         local_product(*drawn(SQUARE)[:2], SQUARE, "matmull")
     with pytest.raises(InvalidArgument, match=r"kernel_size \(3, 3\).*padded input .*\(2, 7\)"):
         replace(SQUARE, input_size=(0, 5))
@@ -303,5 +305,5 @@ def test_bad_input() -> None:
         replace(SQUARE, groups=0)
     for dtype in (torch.int64, torch.complex64):
         x, weight, _ = (tensor.to(dtype) for tensor in drawn(SQUARE))
-        with pytest.raises(InvalidArgument, match="dtype must be one of float64, .* got"):
+        with pytest.raises(InvalidArgument, match=r"dtype must be one of float64, .* got"):
             local_product(x, weight, SQUARE)

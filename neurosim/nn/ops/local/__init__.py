@@ -35,7 +35,7 @@ def check_backend(backend: str) -> None:
 
 
 def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = "auto") -> Tensor:
-    """y[n, o, p]: input (N, C, *input) seen through the filters (*output, O, C / groups, *kernel)."""
+    """y[n, o, p]: input (N, C, *input) seen through filters (*output, O, C / groups, *kernel)."""
     check_backend(backend)
     check_dtype(x.dtype)
     return BACKENDS["matmul" if backend == "auto" else backend](x, weight, geometry)

@@ -47,7 +47,7 @@ def _outside(x: Tensor) -> Tensor:
 
 
 def _split(x: Tensor, geometry: Geometry) -> Tensor:
-    """(*output, N, C) as (positions * groups, N, C / groups), a view or copy without groups' mixing.
+    """(*output, N, C) as (positions * groups, N, C / groups), a view where there is one group.
 
     All sizes are spelled out here and in `_join`: torch cannot infer one when the batch is empty.
     """
@@ -222,7 +222,7 @@ local_weight_gradient.register_autograd(_weight_gradient_backward, setup_context
 
 
 def to_storage(weight: Tensor, geometry: Geometry) -> Tensor:
-    """(*output, O, C / groups, *kernel) as (taps, positions, C / groups, O); a view if stored so."""
+    """(*output, O, C / groups, *kernel) as (taps, positions, C / groups, O), if possible a view."""
     axes = len(geometry.kernel_size)
     space, kernel = range(axes), range(axes + 2, 2 * axes + 2)
     weight = weight.permute(*kernel, *space, axes + 1, axes)
