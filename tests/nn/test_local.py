@@ -187,7 +187,7 @@ def test_a_shift_of_the_input_shifts_the_output() -> None:
 def test_every_position_draws_its_own_filter() -> None:
     torch.manual_seed(0)
     layer = layer_of((16, 16), 8, 16, padding=1, groups=2)
-    std = (2 / (16 / 2 * 9)) ** 0.5  # an input element reaches 16 / 2 channels through 9 taps
+    std = (2 / (16 * 9)) ** 0.5  # 2 / (c_out k^2), as in the paper and torch, whatever the groups
     assert layer.weight.std().item() == pytest.approx(std, rel=0.02)
     assert abs(layer.weight.mean().item()) < 0.01 * std
     across = layer.weight.flatten(0, 1).std(0)
