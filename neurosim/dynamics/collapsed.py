@@ -187,15 +187,16 @@ class Collapsed:
 
     def check(self, problem: Problem) -> None:
         """Neurons must see the same input and answer linearly."""
+        able = '"euler" or "brian2"' if isinstance(problem.response, RateCircuit) else '"euler"'
         if problem.noise:
             raise InvalidArgument(
                 'solver "collapsed" needs the same input for all neurons, got '
-                f'noise = {problem.noise!r}; use solver "euler" or "brian2"'
+                f"noise = {problem.noise!r}; use solver {able}"
             )
         if problem.response.rectified:
             raise InvalidArgument(
                 'solver "collapsed" needs linear rates, got response.rectified = True; '
-                'use solver "euler" or "brian2"'
+                f"use solver {able}"
             )
 
     def run(self, problem: Problem, state: State, stop: int, recorder: Recorder) -> None:

@@ -90,7 +90,8 @@ class Continuous:
             (problem.plasticity.momentum != 0, f"momentum = {problem.plasticity.momentum:g}"),
         ):
             if wrong:
-                able = '"euler"' if problem.response.rectified else '"collapsed" or "euler"'
+                stepwise = problem.response.rectified or problem.noise
+                able = '"euler"' if stepwise else '"collapsed" or "euler"'
                 raise InvalidArgument(
                     'solver "continuous" needs a linear RateCircuit and momentum = 0, '
                     f"got {what}; use solver {able}"

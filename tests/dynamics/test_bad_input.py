@@ -64,6 +64,12 @@ MISTAKES = {
     "rate turns inf": (lambda: run(plasticity=Plasticity(lambda t: t + np.inf)), "finite at every"),
     "unknown solver": (lambda: run(solver="eulr"), r"solver must be one of .*did you mean 'euler'"),
     "noise for collapsed": (lambda: run(noise=0.1, seed=0), 'use solver "euler"'),
+    "noise for collapsed, instant": (
+        lambda: run(noise=0.1, seed=0, response=InstantResponse()), 'use solver "euler"$',
+    ),
+    "momentum and noise for continuous": (
+        lambda: run(noise=0.1, seed=0, solver="continuous"), 'use solver "euler"$',
+    ),
     "noise without seed": (lambda: run(noise=0.1, solver="euler"), "seed must be given"),
     "noise negative": (lambda: run(noise=-1, solver="euler", seed=0), "noise must be finite and"),
     "rectified for collapsed": (lambda: run(response=RateCircuit(rectified=True)), "linear rates"),
