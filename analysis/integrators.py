@@ -23,11 +23,6 @@ class IntegratorOrder:
     errors: Array
     order: float
 
-    @property
-    def adaptive(self) -> bool:
-        """Whether the method chooses its own steps."""
-        return self.method not in ("Euler", "RK4")
-
 
 def integrator_orders(run: RunReader) -> list[IntegratorOrder]:
     """One entry per method; the order is the slope of log error against log 1/evaluations.
