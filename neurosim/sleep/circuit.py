@@ -1,0 +1,146 @@
+"""Sleep by the circuit itself: the rate ODE of Eq. 8, for a whole layer as one matrix."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurosim.dynamics import InputStream, InstantResponse, Plasticity, RateCircuit, Response
+from neurosim.dynamics.stability import check_stability, stable_plasticity
+from neurosim.dynamics.transfer import transfer
+from neurosim.errors import InvalidArgument, require
+from neurosim.sleep.frame import Frame
+from neurosim.sleep.hebbian import check_redraw, noisy
+from neurosim.sleep.operator import Operator
+from neurosim.sleep.patterns import Source, TileShape, rows
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """Lateral inhibition and anti-Hebbian plasticity, one inhibitory neuron per grid and channel.
+
+    `response` and `plasticity` are those of a convergence study (`neurosim.dynamics`), shown
+    `presentations` tiles. The rate is meant for |x|^2 up to 81, as published, and is lowered in
+    proportion for layers that see more (`stable_plasticity`). By default all sleeps show the
+    same tiles, so that the operator of a layer is computed once; `redraw=m` draws new ones
+    every m sleeps.
+    """
+
+    response: Response = field(default_factory=RateCircuit)
+    plasticity: Plasticity = field(default_factory=Plasticity)
+    presentations: int = 400
+    redraw: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.presentations >= 1, "sleep.presentations", self.presentations, ">= 1")
+        if self.response.rectified:
+            raise InvalidArgument(
+                "sleep.response.rectified must be False, got True: a sleep is a matrix only "
+                "while the circuit is linear"
+            )
+        check_redraw(self.redraw)
+
+    @property
+    def minutes(self) -> float:
+        """How long the sleep lasts in the circuit's own time."""
+        return self.presentations * self.response.steps * self.response.dt / 60_000
+
+    def operator(self, patterns: Source, shape: TileShape, draw: int = 0) -> Operator:
+        """The sleep as two matrices, from `neurosim.dynamics.transfer`."""
+        return _operator(self, patterns, shape, draw)
+
+    def step(
+        self,
+        weights: Tensor,
+        frame: Frame,
+        patterns: Source,
+        shape: TileShape,
+        *,
+        noise: float = 0.0,
+        draw: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Weights (P, D, O) of the torus frame after the sleep, every neuron by itself.
+
+        With `noise`, every neuron sees every tile with Gaussian noise of its own (App. A.3).
+        While x_i is shown, only r_i, x_i.m_i and x_i.(w_i - w_i_init) move in ways of their
+        own; what m_i and w_i have across x_i decays by one 2x2 map for all neurons.
+        """
+        streams = patterns.streams(shape, self.presentations, draw)
+        plasticity = self._plasticity(streams, shape, noise)
+        response, gamma = self.response, plasticity.gamma
+        momentum = plasticity.step_momentum(response)
+        width = weights.shape[-1] // len(streams)
+        tiles = zip(*(rows(stream, 1) for stream in streams), strict=True)
+
+        positions, _, outputs = weights.shape
+        r = weights.new_zeros(positions, outputs)  # r_i - b
+        inhibition = weights.new_zeros(len(frame.members), outputs)  # r_inh
+        m, change = torch.zeros_like(weights), torch.zeros_like(weights)  # change = w - w_init
+        for presentation, shown in zip(itertools.count(), tiles):  # noqa: B905
+            tile = torch.from_numpy(np.concatenate(shown).T.copy()).to(weights)  # (D, parts)
+            x = noisy(tile.repeat_interleave(width, 1), weights, noise, generator)
+            energy = (x * x).sum(1)  # (P, O), as all that follows
+            start, m_x, change_x = ((v * x).sum(1) for v in (weights, m, change))
+            m_start, change_start = m_x, change_x
+            across = np.eye(2)  # of (m, change)
+            etas = plasticity.step_rates(response, presentation, 1, response.steps)[:, 0]
+            for eta in etas.tolist():
+                z = start + change_x
+                if isinstance(response, InstantResponse):
+                    r = z - response.subtracted * frame.mean(z)[frame.grid]
+                else:
+                    target = z - response.alpha * inhibition[frame.grid]
+                    inhibition = inhibition + response.leak * (frame.mean(r) - inhibition)
+                    r = r + response.leak * (target - r)
+                m_x = momentum * m_x - eta * (r * energy + gamma * change_x)
+                change_x = change_x + m_x
+                decay = np.array([[momentum, -eta * gamma], [0.0, 1.0]])
+                across = np.array([[1.0, 0.0], [1.0, 1.0]]) @ decay @ across
+            (a, b), (c, d) = across.tolist()
+            scale = energy.where(energy > 0, torch.ones_like(energy))
+            along_m = (m_x - a * m_start - b * change_start) / scale
+            along_change = (change_x - c * m_start - d * change_start) / scale
+            m, change = (
+                a * m + b * change + along_m[:, None] * x,
+                c * m + d * change + along_change[:, None] * x,
+            )
+        return weights + change
+
+    def _plasticity(
+        self, streams: list[InputStream], shape: TileShape, noise: float = 0.0
+    ) -> Plasticity:
+        """The rule with its rate lowered to what |x|^2 allows, checked."""
+        energies = np.concatenate([stream.sample_energies() for stream in streams])
+        energy = float(energies.mean()) + noise**2 * shape.dimension
+        plasticity = stable_plasticity(self.plasticity, energy)
+        check_stability(
+            self.response,
+            plasticity,
+            energy=energies,
+            dimension=shape.dimension,
+            presentations=self.presentations,
+            noise=noise,
+        )
+        return plasticity
+
+
+@lru_cache(maxsize=32)
+def _operator(circuit: Circuit, patterns: Source, shape: TileShape, draw: int) -> Operator:
+    streams = patterns.streams(shape, circuit.presentations, draw)
+    plasticity = circuit._plasticity(streams, shape)
+    found = [
+        transfer(stream, response=circuit.response, plasticity=plasticity, check=False)
+        for stream in streams
+    ]
+    operator = Operator(
+        torch.stack([torch.from_numpy(one.deviation) for one in found]),
+        torch.stack([torch.from_numpy(one.mean) for one in found]),
+    )
+    operator.check()
+    return operator
