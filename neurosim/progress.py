@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -61,3 +62,45 @@ def _lines(items: Iterable[T], total: int, title: str, stream: TextIO) -> Iterat
             print(f"{title}: {done}/{total}, {left:.0f} s left", file=stream, flush=True)
             last = now
     print(f"{title}: {done}/{total} in {time.monotonic() - start:.1f} s", file=stream, flush=True)
+
+
+class StatusLine:
+    """One live line about something that goes on for long; plain lines, now and then, in a log."""
+
+    def __init__(
+        self, *, quiet: bool = False, every: float = 10.0, stream: TextIO | None = None
+    ) -> None:
+        self.stream: TextIO | None = stream or sys.stderr  # None where there is no terminal
+        self.quiet = quiet or self.stream is None
+        self.every = every
+        self._live = self.stream is not None and self.stream.isatty()
+        self._shown = 0.0  # when a line was last printed
+
+    def update(self, text: str) -> None:
+        """Show the state: replaces the live line, or prints one if the last is old enough."""
+        now = time.monotonic()
+        if self.quiet or now - self._shown < (0.1 if self._live else self.every):
+            return
+        self._shown = now
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{text[:width]}", end="", file=self.stream, flush=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if not self.quiet:
+            start = "\r\x1b[K" if self._live else ""
+            print(f"{start}{text}", file=self.stream, flush=True)
+            self._shown = time.monotonic() if not self._live else 0.0
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 42 s, 3:07 min or 1:02:33 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"

@@ -1,0 +1,56 @@
+"""From settings to what is trained: the data and the network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from neurosim.data import Augment, Dataset, Files, load
+from neurosim.errors import InvalidArgument
+from neurosim.models import resnet18, resnet20, simple
+from neurosim.training.settings import DataSettings, NetworkSettings
+
+TINY = 48  # TinyImageNet's images are cropped to 48 pixels (Sec. 5.1)
+
+
+def build_data(settings: DataSettings, seed: int) -> Dataset:
+    """The set, cut as asked: `test` are the images that training is evaluated on."""
+    data = load(settings.dataset, settings.data)
+    if settings.validation:
+        data = data.split(settings.validation, seed)
+    if settings.subset is not None:
+        data = data.subset(settings.subset, seed)
+    return data
+
+
+def build_augment(settings: DataSettings, data: Dataset) -> Augment:
+    """How training images vary; ImageNet's are cropped and flipped as in the paper."""
+    if isinstance(data.train, Files):
+        return Augment(flip=True, repetitions=settings.repetitions, crop="resize")
+    return Augment(
+        pad=settings.pad,
+        flip=settings.flip,
+        repetitions=settings.repetitions,
+        center_crop=TINY if settings.dataset == "tinyimagenet" else None,
+    )
+
+
+def build_network(settings: NetworkSettings, data: Dataset, size: tuple[int, int]) -> nn.Module:
+    """The network for images of this size; its weights come from torch's global generator."""
+    common = {
+        "classes": data.classes,
+        "connectivity": settings.connectivity,
+        "input_size": size,
+        "in_channels": data.channels,
+        "init": settings.init,
+    }
+    width, first = settings.width, settings.conv_first
+    if settings.model == "simple":
+        channels = [max(1, round(width * c)) for c in (8, 16, 16)]
+        return simple(**common, channels=channels, skip=first)
+    if settings.model == "resnet18":
+        return resnet18(**common, width=width, skip=first)
+    if width != 1:
+        raise InvalidArgument(f"--width must be 1 for {settings.model}, got {width}")
+    if settings.model == "resnet20":
+        return resnet20(**common, skip=first)
+    raise InvalidArgument(f"unknown model {settings.model}")

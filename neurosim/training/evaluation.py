@@ -1,0 +1,73 @@
+"""Loss and accuracy over a whole set, and batch norm measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from neurosim.training.distributed import Processes
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a network does on a set."""
+
+    loss: float
+    top1: float
+    top5: float
+    images: int
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    processes: Processes | None = None,
+    precision: torch.dtype | None = None,
+) -> Evaluation:
+    """Mean loss, top-1 and top-5 accuracy in evaluation mode, over the processes' shares."""
+    processes = processes or Processes()
+    device = processes.device
+    sums = torch.zeros(4, dtype=torch.float64, device=device)  # loss, top-1, top-5, images
+    training = model.training
+    model.eval()
+    for x, y in batches:
+        with torch.autocast(device.type, precision, enabled=precision is not None):
+            logits = model(x)
+        logits = logits.float()
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]
+        sums += torch.stack(
+            [
+                cross_entropy(logits, y, reduction="sum").double(),
+                best[:, 0].sum().double(),
+                best.any(1).sum().double(),
+                torch.tensor(float(len(y)), dtype=torch.float64, device=device),
+            ]
+        )
+    model.train(training)
+    loss, top1, top5, images = processes.sum(sums).tolist()
+    return Evaluation(loss / images, top1 / images, top5 / images, int(images))
+
+
+@torch.no_grad()
+def recalibrate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: torch.dtype | None = None
+) -> None:
+    """Measure batch norm's running statistics again, as the plain mean over `batches`."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    training = model.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+    model.train()
+    for x, _ in batches:
+        with torch.autocast(x.device.type, precision, enabled=precision is not None):
+            model(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.train(training)
