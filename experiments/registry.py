@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any, NamedTuple
 
-from experiments.report import Report, RunOptions
 from neurosim.errors import require_choice
 
+
+class Entry(NamedTuple):
+    """Where an experiment is, and what it is about."""
+
+    function: str  # module:name below experiments
+    summary: str
+
+
 EXPERIMENTS = {
-    "fig4a": "dynamic_sharing.fig4a",
-    "fig4b": "dynamic_sharing.fig4b",
-    "fig5a": "dynamic_sharing.fig5a",
-    "fig5b": "dynamic_sharing.fig5b",
-    "theorem1": "dynamic_sharing.theorem1",
-    "integrators": "dynamic_sharing.integrators",
+    "fig4a": Entry("dynamic_sharing.fig4a:run", "the ideal rule (Eq. 4) reaches Eq. 5's minimum"),
+    "fig4b": Entry("dynamic_sharing.fig4b:run", "the rate circuit (Eq. 8) gets there in minutes"),
+    "fig5a": Entry("dynamic_sharing.fig5a:run", "where finite inhibition (Eq. 21) leads"),
+    "fig5b": Entry("dynamic_sharing.fig5b:run", "the rate circuit beside the same limits"),
+    "theorem1": Entry("dynamic_sharing.theorem1:run", "what per-neuron noise leaves of sharing"),
+    "integrators": Entry("dynamic_sharing.integrators:run", "error of every integrator against dt"),
+    "digits": Entry("dynamic_sharing.digits:run", "what sleep recovers, in minutes on any machine"),
+    "sleep": Entry("dynamic_sharing.sleep:run", "the circuit itself as a network's sleep (ours)"),
+    "table1": Entry("dynamic_sharing.table1:run", "ResNet-20: conv, local, repetitions, sleep"),
+    "table2": Entry("dynamic_sharing.table2:run", "ResNet-18 on ImageNet: conv, local, sleep"),
+    "table13": Entry("dynamic_sharing.table2:run_conv_first", "with a convolutional first layer"),
+    "fig6": Entry("dynamic_sharing.fig6:run", "weights diverge between sleeps"),
 }
 
 
-def experiment(name: str) -> Callable[[RunOptions], Report]:
+def experiment(name: str) -> Callable[..., Any]:
     """The function that runs an experiment."""
     require_choice("experiment", name, EXPERIMENTS)
-    return import_module(f"experiments.{EXPERIMENTS[name]}").run
+    module, _, function = EXPERIMENTS[name].function.partition(":")
+    return getattr(import_module(f"experiments.{module}"), function)

@@ -41,7 +41,7 @@ class RunOptions:
     def run_file(self, name: str) -> Path:
         """NAME.h5 in the folder of results, which is made if need be; refuses to overwrite."""
         self.check()
-        path = self._folder(name) / f"{name}.h5"
+        path = results_folder(self.out, name) / f"{name}.h5"
         drawn = figure_paths(path.with_suffix(""))
         taken = [p for p in (path, *drawn) if p.exists()]
         if taken and not self.overwrite:
@@ -52,21 +52,23 @@ class RunOptions:
             figure.unlink(missing_ok=True)
         return path
 
-    def _folder(self, name: str) -> Path:
-        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        folder = self.out or next(p for p in (Path("runs") / n for n in names) if not p.exists())
-        problem = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            problem = error.strerror
-        if problem is None and not os.access(folder, os.W_OK):
-            problem = "permission denied"
-        if problem:
-            raise InvalidArgument(
-                f"--out must be a folder that can be written to, got {str(folder)!r}: {problem}"
-            )
-        return folder
+
+def results_folder(out: Path | None, name: str) -> Path:
+    """The folder for results, made if need be: `out`, or the first free runs/NAME."""
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    folder = out or next(p for p in (Path("runs") / n for n in names) if not p.exists())
+    problem = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = error.strerror
+    if problem is None and not os.access(folder, os.W_OK):
+        problem = "permission denied"
+    if problem:
+        raise InvalidArgument(
+            f"--out must be a folder that can be written to, got {str(folder)!r}: {problem}"
+        )
+    return folder
 
 
 @dataclass
@@ -74,19 +76,24 @@ class Report:
     """What an experiment found, for people (`lines`) and for programs (`values`)."""
 
     name: str
-    run_file: Path
+    run_file: Path  # or the folder of many
     figures: list[Path]
     lines: list[str]
     values: dict[str, Any] = field(default_factory=dict)
+    table: Path | None = None  # as CSV
 
     def text(self) -> str:
         """The table, and where everything is."""
-        places = [f"run file  {self.run_file}", *(f"figure    {path}" for path in self.figures)]
+        places = [f"{'run files' if self.run_file.is_dir() else 'run file '} {self.run_file}"]
+        places += [f"table     {self.table}"] if self.table else []
+        places += [f"figure    {path}" for path in self.figures]
         return "\n".join([*self.lines, "", *places])
 
     def as_json(self) -> str:
         """The same for programs."""
         places = {"run_file": str(self.run_file), "figures": [str(path) for path in self.figures]}
+        if self.table:
+            places["table"] = str(self.table)
         return as_json({"name": self.name, **places, **self.values})
 
 

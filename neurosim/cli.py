@@ -1,32 +1,34 @@
 """`neurosim ...`: the command line.
 
-Every command is a function here; its docstring and annotations are its help. Errors raised on
-purpose become one line and exit code 2, Ctrl-C becomes exit code 130.
+Every command is a function; its docstring and annotations are its help. Functions that need
+torch are imported when they are called for. Errors raised on purpose become one line and exit
+code 2, Ctrl-C becomes exit code 130.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import wraps
+from importlib import import_module
+from inspect import BoundArguments, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
 from experiments.convergence import ConvergenceStudy, run_study
-from experiments.registry import experiment
+from experiments.registry import EXPERIMENTS, experiment
 from experiments.report import Report, RunOptions, as_json
-from neurosim.errors import InvalidArgument, NeurosimError, require
+from neurosim.errors import Interrupted, InvalidArgument, NeurosimError, require, require_choice
 from neurosim.recording import RunReader, describe_lines, describe_values
 
-Experiment = Literal["fig4a", "fig4b", "fig5a", "fig5b", "theorem1", "integrators"]
 
-
-def converge(study: ConvergenceStudy, options: RunOptions, name: str = "converge") -> None:
+def converge(study: ConvergenceStudy, options: RunOptions, name: str = "converge") -> Report:
     """Run a convergence study: every combination of the listed values, one run file, one figure.
 
     Example: how does the final -log SNR depend on inhibition and presentation time?
@@ -39,40 +41,10 @@ def converge(study: ConvergenceStudy, options: RunOptions, name: str = "converge
     """
     valid = Path(name).name == name and name not in ("", "..")
     require(valid, "--name", name, "a file name without folders")
-    _show(run_study(study, name, options), options)
+    return run_study(study, name, options)
 
 
-def reproduce(
-    experiment_name: Annotated[Experiment, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
-    options: RunOptions,
-) -> None:
-    """Reproduce a published figure, or a study of ours, and print it beside the theory.
-
-    fig4a: the ideal rule (Eq. 4) reaches the minimum of Eq. 5.
-    fig4b: the rate circuit (Eq. 8) gets there within minutes of simulated time.
-    fig5a: the biased rule (Eq. 21), and where finite inhibition leads.
-    fig5b: the rate circuit beside the same limits.
-    theorem1: what per-neuron noise leaves, against the exact floor and the theorem's bound.
-    integrators: error against step size of every integrator, with observed orders.
-
-    Args:
-        experiment_name: What to reproduce.
-        options: Where results go.
-    """
-    _show(experiment(experiment_name)(options), options)
-
-
-def demo(options: RunOptions) -> None:
-    """A small Fig. 4B in a few seconds: the rate circuit equalises the weights of 100 neurons.
-
-    Args:
-        options: Where results go.
-    """
-    study = ConvergenceStudy(kernels=(3,), presentations=3_000, trials=3)
-    _show(run_study(study, "demo", options), options)
-
-
-def inspect(file: Annotated[Path, tyro.conf.Positional], json: bool = False) -> None:
+def inspect(file: Annotated[Path, tyro.conf.Positional], json: bool = False) -> str:
     """Print what a run file holds, also while it is being written.
 
     Args:
@@ -80,50 +52,119 @@ def inspect(file: Annotated[Path, tyro.conf.Positional], json: bool = False) -> 
         json: Print it as JSON.
     """
     with RunReader(file) as run:
-        if json:
-            print(as_json(describe_values(run)))
-        else:
-            print("\n".join(describe_lines(run)))
+        return as_json(describe_values(run)) if json else "\n".join(describe_lines(run))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "converge": converge,
-    "reproduce": reproduce,
-    "demo": demo,
-    "inspect": inspect,
+class Call(NamedTuple):
+    """A command with the values of its options."""
+
+    function: Callable[..., Any]
+    values: BoundArguments
+
+    def run(self) -> None:
+        """Run it and print what it found, as its options say."""
+        found = self.function(*self.values.args, **self.values.kwargs)
+        options = self.values.arguments.get("options")
+        if isinstance(found, Report) and options is not None and options.json:
+            print(found.as_json())
+        elif isinstance(found, Report) and not (options is not None and options.quiet):
+            print(found.text())
+        elif isinstance(found, str):
+            print(found)
+
+
+class Command(NamedTuple):
+    """A word of the command line."""
+
+    summary: str
+    function: Callable[..., Any] | str  # or module:name, imported when needed
+
+
+COMMANDS = {
+    "converge": Command("simulate the circuit over a grid of settings", converge),
+    "train": Command("train a network that sleeps", "experiments.wake_sleep:run"),
+    "reproduce": Command("a published table or figure, beside the paper's numbers", ""),
+    "tune": Command(
+        "search rate and decay on a validation split", "experiments.dynamic_sharing.tune:run"
+    ),
+    "demo": Command("the circuit, then networks that sleep, in a minute", "experiments.demo:run"),
+    "inspect": Command("print what a run file holds", inspect),
 }
 
 
-def _show(report: Report, options: RunOptions) -> None:
-    """Print what an experiment found."""
-    if options.json:
-        print(report.as_json())
-    elif not options.quiet:
-        print(report.text())
+def _overview() -> str:
+    """What `neurosim --help` prints."""
+    return "\n".join(
+        [
+            "usage: neurosim COMMAND [options]",
+            "",
+            "Weight sharing without shared weights: simulate the circuit, train networks that",
+            "sleep, reproduce the papers, look into run files.",
+            "",
+            *_listed({name: command.summary for name, command in COMMANDS.items()}),
+            "",
+            "neurosim COMMAND --help shows a command's options.",
+        ]
+    )
 
 
-def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """The same command, which is only put together when called: parse first, then run."""
+def _experiments() -> str:
+    """What `neurosim reproduce --help` prints."""
+    return "\n".join(
+        [
+            "usage: neurosim reproduce NAME [options]",
+            "",
+            "Reproduce a published table or figure, or a study of ours, and print it beside the",
+            "paper's numbers.",
+            "",
+            *_listed({name: entry.summary for name, entry in EXPERIMENTS.items()}),
+            "",
+            "neurosim reproduce NAME --help shows an experiment's options.",
+        ]
+    )
 
-    @wraps(command)
-    def put_together(*args: Any, **kwargs: Any) -> Callable[[], None]:
-        return partial(command, *args, **kwargs)
 
-    return put_together
+def _listed(summaries: dict[str, str]) -> list[str]:
+    width = max(map(len, summaries))
+    return [f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items()]
 
 
-def _parse(arguments: Sequence[str] | None) -> Callable[[], None]:
-    """The command that was asked for; help and mistakes end here."""
+def _parse(arguments: Sequence[str]) -> Call | str:
+    """The command that was asked for, put together but not run yet; or help."""
+    name, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    if name in ("-h", "--help"):
+        return _overview()
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        raise InvalidArgument(f"the first word must be one of {known}, got {name!r}; see --help")
+    if name == "reproduce":
+        chosen, rest = (rest[0], rest[1:]) if rest else ("", [])
+        if chosen in ("-h", "--help"):
+            return _experiments()
+        try:
+            require_choice("experiment", chosen, EXPERIMENTS)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{error}; see neurosim reproduce --help") from error
+        return _options(experiment(chosen), f"neurosim reproduce {chosen}", rest)
+    function = COMMANDS[name].function
+    if isinstance(function, str):
+        module, _, attribute = function.partition(":")
+        function = getattr(import_module(module), attribute)
+    return _options(function, f"neurosim {name}", rest)
+
+
+def _options(function: Callable[..., Any], program: str, rest: Sequence[str]) -> Call:
+    """The function with the values of its options; help and mistakes end here."""
     shown = io.StringIO()  # tyro draws a box around a mistake
+
+    @wraps(function)
+    def put_together(*args: Any, **kwargs: Any) -> Call:
+        return Call(function, signature(function).bind(*args, **kwargs))
+
     try:
         with contextlib.redirect_stderr(shown):
-            return tyro.extras.subcommand_cli_from_dict(
-                {name: _later(command) for name, command in COMMANDS.items()},
-                prog="neurosim",
-                description="Weight sharing without shared weights: simulate the circuit, "
-                "reproduce the papers, look into run files.",
-                args=arguments,
-                config=(tyro.conf.OmitArgPrefixes,),
+            return tyro.cli(
+                put_together, prog=program, args=rest, config=(tyro.conf.OmitArgPrefixes,)
             )
     except SystemExit as stop:
         if stop.code:
@@ -141,11 +182,15 @@ def _without_box(text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     try:
-        _parse(arguments)()
+        parsed = _parse(sys.argv[1:] if arguments is None else arguments)
+        print(parsed) if isinstance(parsed, str) else parsed.run()
     except NeurosimError as error:
         message = " ".join(str(error).split())
         print(f"neurosim: error: {message}", file=sys.stderr)
-        return 2
+        return 130 if isinstance(error, Interrupted) else 2
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (flushed when Python ends)
+        return 0
     except (OSError, MemoryError, OverflowError) as error:
         print(f"neurosim: error: {type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -30,6 +30,10 @@ class Stopped(NeurosimError):
     """A simulation was told to stop before its end."""
 
 
+class Interrupted(NeurosimError):
+    """Something was told to stop, has saved what it had, and can be resumed."""
+
+
 class RunFileError(NeurosimError):
     """A run file is missing, damaged, of another schema version or used against its rules."""
 

@@ -1,6 +1,5 @@
 """Training: wake phases by gradient descent, sleep phases by the circuit, all of it recorded."""
 
-from neurosim.training.loop import Interrupted as Interrupted
 from neurosim.training.loop import Place as Place
 from neurosim.training.loop import Result as Result
 from neurosim.training.loop import train as train

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from neurosim.data import Augment, Dataset, Loader
-from neurosim.errors import Diverged, InvalidArgument, NeurosimError, require
+from neurosim.errors import Diverged, Interrupted, InvalidArgument, require
 from neurosim.progress import StatusLine, duration
 from neurosim.recording import Status
 from neurosim.sleep import LayerStatistics, Moment, local_layers, share_moments
@@ -33,10 +33,6 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 RECALIBRATION = 10  # batches that batch norm is measured on again
 PROGRESS = ("step", "epoch", "sleeps", "rested", "best", "best_epoch")
 SNR = LayerStatistics.names().index("snr")
-
-
-class Interrupted(NeurosimError):
-    """Training was told to stop; it can be resumed."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""What a training run recorded: accuracies, losses and how equal its filters were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurosim.errors import RunFileError
+from neurosim.recording import RunReader, Status
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """One run over time."""
+
+    status: Status
+    seed: int
+    epochs: Array  # (E,)
+    top1: Array  # (E,)
+    top5: Array  # (E,)
+    test_loss: Array  # (E,)
+    seconds: Array  # (E,), since the start or the last resumption
+    steps: Array  # (S,)
+    loss: Array  # (S,)
+    layers: tuple[str, ...]  # locally connected ones
+    statistics: dict[str, Array]  # by measure, (S, layers)
+    sleeps: Array  # (Z,), steps at which the network slept
+    sleep_statistics: dict[str, Array]  # by measure, (Z, before and after, layers)
+
+
+def training_curves(run: RunReader) -> TrainingCurves:
+    """The curves of a training run, also of one that is still going on."""
+    if run.kind != "training":
+        raise RunFileError(f"{run.path}: must be of kind 'training', got {run.kind!r}")
+    local = "statistics" in run.names()
+    layers = tuple(str(name) for name in run["layer"]) if local else ()
+    measures = [str(name) for name in run["measure"]] if local else []
+    statistics = run["statistics"] if local else np.empty((0, 0, 0))
+    around = run["sleep_statistics"] if local else np.empty((0, 2, 0, 0))
+    return TrainingCurves(
+        status=run.status,
+        seed=run.seed,
+        epochs=run["epoch"],
+        top1=run["top1"],
+        top5=run["top5"],
+        test_loss=run["test_loss"],
+        seconds=run["seconds"],
+        steps=run["step"],
+        loss=run["loss"],
+        layers=layers,
+        statistics={name: statistics[..., i] for i, name in enumerate(measures)},
+        sleeps=run["sleep"],
+        sleep_statistics={name: around[..., i] for i, name in enumerate(measures)},
+    )

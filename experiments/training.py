@@ -1,0 +1,230 @@
+"""What experiments that train networks have in common: variants, seeds, run files, one table."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from analysis import figures, training_figures
+from analysis.training import TrainingCurves, training_curves
+from experiments.report import Report, results_folder, table
+from neurosim.errors import InvalidArgument, RunFileError, require, require_choice
+from neurosim.progress import StatusLine
+from neurosim.recording import RunReader, Status
+from neurosim.training import Place, TrainSettings, train
+from neurosim.training.distributed import choose_device
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What to train on, how long, and where results go."""
+
+    dataset: str | None = None
+    """Data set (default: the experiment's own)."""
+    data: Path | None = None
+    """Folder of the official files (default: $NEUROSIM_DATA)."""
+    epochs: int | None = None
+    """Passes over the training images (default: the experiment's own)."""
+    subset: int | None = None
+    """Train on so many images only, the same number of each class."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds, one run each (default: the experiment's own)."""
+    variants: tuple[str, ...] | None = None
+    """Rows of the table to train (default: all)."""
+    device: str = "auto"
+    """cpu, cuda or cuda:N; by default a GPU where there is one."""
+    precision: Literal["float32", "bfloat16", "float16"] | None = None
+    """Numbers in which layers compute (default: bfloat16 on a GPU, float32 on a CPU)."""
+    compile: bool = False
+    """Compile networks with torch.compile."""
+    out: Path | None = None
+    """Folder for run files, table and figures (default: runs/NAME, or the next free one)."""
+    resume: bool = False
+    """Go on in the folder: finished runs are kept, the others continued."""
+    overwrite: bool = False
+    """Replace results that are already in the folder."""
+    quiet: bool = False
+    """No progress and no table, only errors."""
+    json: bool = False
+    """Print the results as JSON on standard output instead of a table."""
+
+    def check(self) -> None:
+        """Refuse values that make no sense."""
+        for name in ("epochs", "subset"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name}", value, ">= 1")
+        if self.seeds is not None:
+            valid = self.seeds and all(0 <= seed < 2**63 for seed in self.seeds)
+            require(valid, "--seeds", self.seeds, "one or more, >= 0 and below 2^63")
+            once = len(set(self.seeds)) == len(self.seeds)
+            require(once, "--seeds", self.seeds, "without repetitions")
+        if self.resume and self.overwrite:
+            raise InvalidArgument("--resume and --overwrite exclude each other: give one")
+        if self.resume and self.out is None:
+            raise InvalidArgument("--resume needs --out, the folder to go on in")
+
+    def apply(self, settings: TrainSettings) -> TrainSettings:
+        """The settings with what was asked for in place of the experiment's own."""
+        data, wake = replace(settings.data, data=self.data), settings.optimisation
+        if self.dataset is not None:
+            data = replace(data, dataset=self.dataset)
+        if self.subset is not None:
+            data = replace(data, subset=self.subset)
+        if self.epochs is not None:
+            wake = replace(wake, epochs=self.epochs)
+        gpu = choose_device(self.device).type == "cuda"
+        precision = self.precision or ("bfloat16" if gpu else "float32")
+        wake = replace(wake, precision=precision, compile=self.compile)
+        return replace(settings, data=data, optimisation=wake)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: a network and how it is trained."""
+
+    name: str
+    settings: TrainSettings
+    published: Mapping[str, float | None] = field(default_factory=dict)
+    """Numbers to print beside the measured ones, by column; accuracies in per cent."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the runs of a variant came to."""
+
+    variant: Variant
+    runs: tuple[TrainingCurves, ...]
+
+    def last(self, name: str) -> np.ndarray:
+        """A quantity at the end of every run."""
+        return np.array([getattr(run, name)[-1] for run in self.runs])
+
+    @property
+    def snr(self) -> float:
+        """The lowest SNR of all layers at the last record, geometric mean over seeds."""
+        if not self.runs[0].layers:
+            return math.nan
+        lowest = [float(run.statistics["snr"][-1].min()) for run in self.runs]
+        return float(np.exp(np.mean(np.log(np.maximum(lowest, 1e-300)))))
+
+
+def run_variants(
+    name: str,
+    variants: Sequence[Variant],
+    options: TrainingOptions,
+    default_seeds: Sequence[int],
+) -> tuple[Path, list[Outcome]]:
+    """Train every variant with every seed, or keep what --resume finds finished."""
+    options.check()
+    chosen = _chosen(variants, options.variants)
+    seeds = options.seeds or tuple(default_seeds)
+    for variant in chosen:
+        variant.settings.check()
+    folder = results_folder(options.out, name)
+    line = StatusLine(quiet=options.quiet)
+    outcomes = []
+    for number, variant in enumerate(chosen):
+        runs = []
+        for index, seed in enumerate(seeds):
+            done = number * len(seeds) + index + 1
+            path = folder / f"{variant.name}-seed{seed}.h5"
+            if not (options.resume and _finished(path)):
+                line.say(f"{name} [{done}/{len(chosen) * len(seeds)}]: {variant.name}, seed {seed}")
+                place = Place(
+                    path,
+                    device=options.device,
+                    resume=options.resume,
+                    overwrite=options.overwrite,
+                    quiet=options.quiet,
+                    keep=1,
+                )
+                train(replace(variant.settings, seed=seed), place)
+            with RunReader(path) as run:
+                runs.append(training_curves(run))
+        outcomes.append(Outcome(variant, tuple(runs)))
+    return folder, outcomes
+
+
+def report(
+    name: str, folder: Path, outcomes: Sequence[Outcome], columns: Mapping[str, str]
+) -> Report:
+    """Measured beside published numbers, as a table, a CSV file and a figure of accuracies.
+
+    `columns` names the published quantities to show and their headings.
+    """
+    measured = ["top-1", "max-min", "top-5", "lowest SNR", "min"]
+    header = ["variant", "lr", "runs", *measured, *columns.values()]
+    lines, values = [], []
+    for outcome in outcomes:
+        top1, top5 = 100 * outcome.last("top1"), 100 * outcome.last("top5")
+        minutes = float(outcome.last("seconds").mean()) / 60
+        variant = outcome.variant
+        published = {column: variant.published.get(column) for column in columns}
+        cells = [f"{top1.mean():.2f}", f"{np.ptp(top1):.2f}", f"{top5.mean():.2f}"]
+        cells += [f"{outcome.snr:.3g}", f"{minutes:.2f}"]
+        cells += ["-" if value is None else f"{value:g}" for value in published.values()]
+        lines.append(
+            [variant.name, f"{variant.settings.optimisation.lr:g}", str(len(top1)), *cells]
+        )
+        values.append(
+            {
+                "variant": variant.name,
+                "top1": top1.tolist(),
+                "top1_mean": float(top1.mean()),
+                "top1_min": float(top1.min()),
+                "top1_max": float(top1.max()),
+                "top5_mean": float(top5.mean()),
+                "lowest_snr": outcome.snr,
+                "minutes": minutes,
+                "published": published,
+            }
+        )
+    stem = folder / name
+    path = write_csv(stem.with_suffix(".csv"), outcomes, columns)
+    drawn = figures.save(
+        training_figures.comparison({o.variant.name: o.runs for o in outcomes}), stem
+    )
+    return Report(name, folder, drawn, table(header, lines), {"variants": values}, table=path)
+
+
+def write_csv(path: Path, outcomes: Sequence[Outcome], columns: Mapping[str, str]) -> Path:
+    """One row for every run."""
+    measured = ["variant", "seed", "epochs", "top1", "top5", "test_loss", "seconds"]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*measured, *(f"published_{column}" for column in columns)])
+        for outcome in outcomes:
+            published = [_or_empty(outcome.variant.published.get(column)) for column in columns]
+            for run in outcome.runs:
+                ends: list[Any] = [run.top1, run.top5, run.test_loss, run.seconds]
+                row = [int(run.epochs[-1]), *(f"{values[-1]:.6g}" for values in ends)]
+                writer.writerow([outcome.variant.name, run.seed, *row, *published])
+    return path
+
+
+def _or_empty(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def _chosen(variants: Sequence[Variant], names: Sequence[str] | None) -> list[Variant]:
+    known = [variant.name for variant in variants]
+    for name in names or ():
+        require_choice("--variants", name, known)
+    return [variant for variant in variants if names is None or variant.name in names]
+
+
+def _finished(path: Path) -> bool:
+    """Whether a run is there and complete."""
+    if not path.exists():
+        return False
+    try:
+        with RunReader(path) as run:
+            return run.status is Status.COMPLETE
+    except RunFileError:
+        return False
