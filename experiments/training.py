@@ -14,10 +14,11 @@ import numpy as np
 from analysis import figures, training_figures
 from analysis.training import TrainingCurves, training_curves
 from experiments.report import Report, results_folder, table
-from neurosim.errors import InvalidArgument, RunFileError, require, require_choice
+from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.progress import StatusLine
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings, train
+from neurosim.training.checkpoint import check_same
 from neurosim.training.distributed import choose_device
 
 
@@ -33,6 +34,10 @@ class TrainingOptions:
     """Passes over the training images (default: the experiment's own)."""
     subset: int | None = None
     """Train on so many images only, the same number of each class."""
+    test_subset: int | None = None
+    """Evaluate on the first so many images only."""
+    batch_size: int | None = None
+    """Images per step (default: the experiment's own)."""
     seeds: tuple[int, ...] | None = None
     """Seeds, one run each (default: the experiment's own)."""
     variants: tuple[str, ...] | None = None
@@ -45,6 +50,8 @@ class TrainingOptions:
     """Compile networks with torch.compile."""
     out: Path | None = None
     """Folder for run files, table and figures (default: runs/NAME, or the next free one)."""
+    keep_checkpoints: bool = False
+    """Keep the last checkpoint of finished runs: weights and optimizer."""
     resume: bool = False
     """Go on in the folder: finished runs are kept, the others continued."""
     overwrite: bool = False
@@ -56,9 +63,9 @@ class TrainingOptions:
 
     def check(self) -> None:
         """Refuse values that make no sense."""
-        for name in ("epochs", "subset"):
+        for name in ("epochs", "subset", "test_subset", "batch_size"):
             value = getattr(self, name)
-            require(value is None or value >= 1, f"--{name}", value, ">= 1")
+            require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, ">= 1")
         if self.seeds is not None:
             valid = self.seeds and all(0 <= seed < 2**63 for seed in self.seeds)
             require(valid, "--seeds", self.seeds, "one or more, >= 0 and below 2^63")
@@ -76,6 +83,10 @@ class TrainingOptions:
             data = replace(data, dataset=self.dataset)
         if self.subset is not None:
             data = replace(data, subset=self.subset)
+        if self.test_subset is not None:
+            data = replace(data, test_subset=self.test_subset)
+        if self.batch_size is not None:
+            wake = replace(wake, batch_size=self.batch_size)
         if self.epochs is not None:
             wake = replace(wake, epochs=self.epochs)
         gpu = choose_device(self.device).type == "cuda"
@@ -134,7 +145,8 @@ def run_variants(
         for index, seed in enumerate(seeds):
             done = number * len(seeds) + index + 1
             path = folder / f"{variant.name}-seed{seed}.h5"
-            if not (options.resume and _finished(path)):
+            settings = replace(variant.settings, seed=seed)
+            if not (options.resume and _finished(path, settings)):
                 line.say(f"{name} [{done}/{len(chosen) * len(seeds)}]: {variant.name}, seed {seed}")
                 place = Place(
                     path,
@@ -144,7 +156,9 @@ def run_variants(
                     quiet=options.quiet,
                     keep=1,
                 )
-                train(replace(variant.settings, seed=seed), place)
+                train(settings, place)
+                if not options.keep_checkpoints:
+                    place.checkpoints.remove()
             with RunReader(path) as run:
                 runs.append(training_curves(run))
         outcomes.append(Outcome(variant, tuple(runs)))
@@ -219,12 +233,10 @@ def _chosen(variants: Sequence[Variant], names: Sequence[str] | None) -> list[Va
     return [variant for variant in variants if names is None or variant.name in names]
 
 
-def _finished(path: Path) -> bool:
-    """Whether a run is there and complete."""
+def _finished(path: Path, settings: TrainSettings) -> bool:
+    """Whether a run is there and complete, with these settings."""
     if not path.exists():
         return False
-    try:
-        with RunReader(path) as run:
-            return run.status is Status.COMPLETE
-    except RunFileError:
-        return False
+    with RunReader(path) as run:
+        check_same(run.config, settings.as_json(), path)
+        return run.status is Status.COMPLETE

@@ -38,7 +38,9 @@ def variants(options: TrainingOptions) -> list[Variant]:
         TrainSettings(
             data=DataSettings(dataset="digits-translated"),
             network=NetworkSettings(model="simple", connectivity="local"),
-            optimisation=OptimisationSettings(batch_size=60, epochs=30, lr=1e-2),
+            optimisation=OptimisationSettings(
+                batch_size=60, epochs=30, lr=1e-2, lr_schedule="constant"
+            ),
         )
     )
     conv = replace(base, network=replace(base.network, connectivity="conv"))

@@ -10,6 +10,7 @@ from experiments.dynamic_sharing.table1 import Table1
 from experiments.dynamic_sharing.table1 import variants as table1_variants
 from experiments.report import Report, table
 from experiments.training import TrainingOptions, Variant, report, run_variants
+from neurosim.errors import require_choice
 
 VALIDATION = {"cifar10": 5_000, "cifar100": 5_000, "tinyimagenet": 10_000, "imagenet": 10_000}
 CONV_RATES = {"tinyimagenet": (5e-3, 1e-3, 5e-4), None: (1e-1, 5e-2, 1e-2, 5e-3)}
@@ -39,6 +40,8 @@ def variants(settings: Tune, options: TrainingOptions) -> list[Variant]:
     else:
         rows = table1_variants(Table1(settings.padding), options)  # type: ignore[arg-type]
     wanted = options.variants or ("conv", "lc")
+    for name in wanted:
+        require_choice("--variants", name, [row.name for row in rows])
     held = settings.validation or VALIDATION.get(dataset, 0) or 100
     found = []
     for row in rows:

@@ -110,9 +110,10 @@ def _annotations(tree: Tree, classes: dict[str, int]) -> Iterator[tuple[str, int
     if name not in tree.names:
         raise DataError(f"{tree.where} has no {name}")
     for line in tree.read(name).decode().splitlines():
-        image, label, *_ = line.split("\t")
+        image, _, rest = line.partition("\t")
+        label = rest.partition("\t")[0]
         if label not in classes:
-            raise DataError(f"{name} in {tree.where} names the class {label}, which train lacks")
+            raise DataError(f"{name} in {tree.where} has the class {label!r}, which train lacks")
         yield image, classes[label]
 
 

@@ -1,0 +1,637 @@
+"""Official files, written here in exactly their formats, and what happens when they are not."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import struct
+import sys
+import tarfile
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+
+from neurosim.data import DATASETS, DataError, Dataset, Images, data_folder, load
+from neurosim.data.catalogue import SOURCES, Source, TinyImageNet
+from neurosim.data.official import Member, Official
+from neurosim.data.unpickle import read_pickle
+from neurosim.errors import InvalidArgument
+
+Files = dict[str, bytes]
+
+
+# Writers of the official formats
+
+
+def random_images(count: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, *shape)).astype(np.uint8)
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The idx format: magic number, lengths of the axes, bytes."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def mnist_files() -> tuple[Files, dict[str, np.ndarray]]:
+    arrays = {
+        "train-images-idx3-ubyte": random_images(12, 28, 28),
+        "train-labels-idx1-ubyte": np.arange(12, dtype=np.uint8) % 10,
+        "t10k-images-idx3-ubyte": random_images(7, 28, 28),
+        "t10k-labels-idx1-ubyte": np.arange(7, dtype=np.uint8),
+    }
+    return {name: idx(array) for name, array in arrays.items()}, arrays
+
+
+def python2(content: object) -> bytes:
+    """What Python 2 pickled under protocol 2: byte strings, and arrays under numpy's old names."""
+    if content is None:
+        return pickle.NONE
+    if isinstance(content, bool):
+        return pickle.NEWTRUE if content else pickle.NEWFALSE
+    if isinstance(content, int):
+        return pickle.BININT + struct.pack("<i", content)
+    if isinstance(content, bytes) and len(content) < 256:
+        return pickle.SHORT_BINSTRING + bytes([len(content)]) + content
+    if isinstance(content, bytes):
+        return pickle.BINSTRING + struct.pack("<i", len(content)) + content
+    if isinstance(content, np.ndarray):
+        dtype = global_("numpy", "dtype") + python2((b"u1", 0, 1)) + pickle.REDUCE
+        dtype += python2((3, b"|", None, None, None, -1, -1, 0)) + pickle.BUILD
+        empty = global_("numpy.core.multiarray", "_reconstruct") + pickle.MARK
+        empty += global_("numpy", "ndarray") + python2((0,)) + python2(b"b")
+        shape = python2(1) + python2(content.shape)
+        state = shape + dtype + python2(False) + python2(content.tobytes())
+        return (
+            empty + pickle.TUPLE + pickle.REDUCE + pickle.MARK + state + pickle.TUPLE + pickle.BUILD
+        )
+    if isinstance(content, tuple):
+        return pickle.MARK + b"".join(map(python2, content)) + pickle.TUPLE
+    if isinstance(content, list):
+        return pickle.EMPTY_LIST + pickle.MARK + b"".join(map(python2, content)) + pickle.APPENDS
+    assert isinstance(content, dict)
+    items = b"".join(python2(key) + python2(value) for key, value in content.items())
+    return pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
+
+
+def python2_pickle(content: object) -> bytes:
+    return pickle.PROTO + b"\x02" + python2(content) + pickle.STOP
+
+
+def global_(module: str, name: str) -> bytes:
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
+
+
+def cifar_batch(images: np.ndarray, labels: dict[bytes, list[int]]) -> bytes:
+    """Rows of 3,072: red, green, blue, each row by row."""
+    rows = np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(len(images), -1))
+    names = [f"{number}.png".encode() for number in range(len(images))]
+    return python2_pickle({b"data": rows, b"filenames": names, b"batch_label": b"x", **labels})
+
+
+def cifar10_files() -> tuple[Files, np.ndarray, list[int]]:
+    images, labels = random_images(18, 32, 32, 3), [number % 10 for number in range(18)]
+    batches = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    files = {
+        f"cifar-10-batches-py/{name}": cifar_batch(
+            images[3 * batch : 3 * batch + 3], {b"labels": labels[3 * batch : 3 * batch + 3]}
+        )
+        for batch, name in enumerate(batches)
+    }
+    meta = {
+        b"num_cases_per_batch": 3,
+        b"num_vis": 3072,
+        b"label_names": [b"c%d" % i for i in range(10)],
+    }
+    return files | {"cifar-10-batches-py/batches.meta": python2_pickle(meta)}, images, labels
+
+
+def cifar100_files() -> tuple[Files, np.ndarray, list[int]]:
+    images, fine = random_images(9, 32, 32, 3), [11 * number for number in range(9)]
+    names = [b"fine%d" % label for label in range(100)]
+    parts = {"train": slice(0, 6), "test": slice(6, 9)}
+    files = {
+        f"cifar-100-python/{name}": cifar_batch(
+            images[part], {b"fine_labels": fine[part], b"coarse_labels": [0] * len(fine[part])}
+        )
+        for name, part in parts.items()
+    }
+    meta = {b"fine_label_names": names, b"coarse_label_names": [b"coarse"] * 20}
+    return files | {"cifar-100-python/meta": python2_pickle(meta)}, images, fine
+
+
+def tar_gz(files: Files) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def tiny_files() -> Files:
+    """Two classes of two training images, two validation images, one of them grey."""
+    root, files = "tiny-imagenet-200", {}
+
+    def jpeg(number: int, mode: str = "RGB") -> bytes:
+        file, level = io.BytesIO(), 40 * number
+        Image.new(mode, (64, 64), (level, 0, 0) if mode == "RGB" else level).save(file, "JPEG")
+        return file.getvalue()
+
+    for number, kind in enumerate(("n02", "n01", "n02", "n01")):
+        files[f"{root}/train/{kind}/images/{kind}_{number}.JPEG"] = jpeg(number)
+    files[f"{root}/train/n01/n01_boxes.txt"] = b"n01_1.JPEG\t0\t0\t63\t63\n"
+    files[f"{root}/val/images/val_0.JPEG"] = jpeg(5)
+    files[f"{root}/val/images/val_1.JPEG"] = jpeg(4, "L")
+    files[f"{root}/val/val_annotations.txt"] = (
+        b"val_0.JPEG\tn02\t0\t0\t63\t63\nval_1.JPEG\tn01\t0\t0\t63\t63\n"
+    )
+    files[f"{root}/test/images/test_0.JPEG"] = jpeg(6)
+    files[f"{root}/wnids.txt"] = b"n02\nn01\n"
+    return files
+
+
+def zipped(files: Files) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+# Putting them where they belong
+
+
+def put(folder: Path, files: Files) -> None:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+Register = Callable[[str, Files, Files], None]
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Register:
+    """Make these the official files of a data set: as published, and as unpacked."""
+
+    def replaced(file: Official, published: Files, unpacked: Files) -> Official:
+        members = tuple(Member(m.name, md5(unpacked[m.name])) for m in file.members)
+        return replace(file, md5=md5(published[file.name]), members=members)
+
+    def register(name: str, published: Files, unpacked: Files) -> None:
+        source = SOURCES[name]
+        assert isinstance(source, Source)
+        files = tuple(replaced(file, published, unpacked) for file in source.files)
+        monkeypatch.setitem(SOURCES, name, replace(source, files=files))
+
+    return register
+
+
+def check(data: Dataset, images: np.ndarray, labels: list[int], train: int) -> None:
+    """The images and labels, the first of them to train with."""
+    for split, part in ((data.train, slice(0, train)), (data.test, slice(train, None))):
+        assert isinstance(split, Images)
+        np.testing.assert_array_equal(split.images.numpy(), images[part])
+        assert split.labels.tolist() == labels[part]
+
+
+# Reading them
+
+
+def test_known_names() -> None:
+    assert set(DATASETS) == {
+        *("digits", "digits-translated", "mnist", "fashion-mnist", "cifar10", "cifar100"),
+        *("svhn", "tinyimagenet", "imagenet"),
+    }
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    sklearn = pytest.importorskip("sklearn.datasets")
+    expected = sklearn.load_digits()
+    data = load("digits")
+    assert (len(data.train), len(data.test), data.classes) == (1200, 597, 10)
+    levels = torch.cat([data.train.images, data.test.images])[..., 0].double() / 255 * 16  # type: ignore
+    assert (levels - levels.round()).abs().max() < 0.04
+    found = Counter(
+        (bytes(image.flatten().tolist()), label)
+        for image, label in zip(
+            levels.round().int().numpy().astype(np.uint8),
+            [*data.train.labels.tolist(), *data.test.labels.tolist()],
+            strict=True,
+        )
+    )
+    assert found == Counter(
+        (bytes(image.astype(np.uint8).flatten().tolist()), int(label))
+        for image, label in zip(expected.images, expected.target, strict=True)
+    )
+
+
+def test_translated_digits_lie_at_fixed_places_all_over_their_canvas() -> None:
+    data = load("digits-translated")
+    assert (len(data.train), len(data.test), data.image_size) == (600, 1197, (16, 16))
+    plain, moved = load("digits", train=600, seed=7), load("digits-translated", seed=7)
+    assert isinstance(plain.train, Images)
+    assert isinstance(moved.train, Images)
+    places = Counter()
+    for image, digit in zip(moved.train.images[..., 0], plain.train.images[..., 0], strict=True):
+        assert image.sum() == digit.sum()
+        windows = image.unfold(0, 8, 1).unfold(1, 8, 1)
+        top, left = torch.nonzero((windows == digit).all(-1).all(-1))[0].tolist()
+        places[top, left] += 1
+    assert len(places) > 75  # of 81
+    assert moved.train.labels.tolist() == plain.train.labels.tolist()
+    again, other = load("digits-translated", seed=7), load("digits-translated", seed=8)
+    assert torch.equal(again.train.images, moved.train.images)  # type: ignore[union-attr]
+    assert not torch.equal(other.train.images, moved.train.images)  # type: ignore[union-attr]
+    large = load("digits-translated", canvas=24, train=1000)
+    assert (large.image_size, len(large.train)) == ((24, 24), 1000)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("where", [".", "{name}", "{torchvision}/raw"])
+@pytest.mark.parametrize("packed", ["all", "none", "some"])
+def test_idx_files(tmp_path: Path, register: Register, name: str, where: str, packed: str) -> None:
+    plain, arrays = mnist_files()
+    compressed = {f"{name}.gz": gzip.compress(data) for name, data in plain.items()}
+    register(name, compressed, plain)
+    kept = {"all": compressed, "none": plain}.get(packed) or {
+        file: data
+        for file, data in (plain | compressed).items()
+        if ("train" in file) != file.endswith(".gz")
+    }
+    torchvision = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
+    put(tmp_path / where.format(name=name, torchvision=torchvision), kept)
+    data = load(name, tmp_path, download=False)
+    assert data.class_names[0] == {"mnist": "0", "fashion-mnist": "T-shirt/top"}[name]
+    images = np.concatenate([arrays["train-images-idx3-ubyte"], arrays["t10k-images-idx3-ubyte"]])
+    check(data, images[..., None], [*range(10), 0, 1, *range(7)], 12)
+    assert (data.classes, data.channels, data.image_size) == (10, 1, (28, 28))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("name", "writer", "archive", "train"),
+    [
+        ("cifar10", cifar10_files, "cifar-10-python.tar.gz", 15),
+        ("cifar100", cifar100_files, "cifar-100-python.tar.gz", 6),
+    ],
+)
+def test_cifar(
+    tmp_path: Path,
+    register: Register,
+    name: str,
+    writer: Callable[[], tuple[Files, np.ndarray, list[int]]],
+    archive: str,
+    train: int,
+    packed: bool,
+) -> None:
+    files, images, labels = writer()
+    published = {archive: tar_gz(files)}
+    register(name, published, files)
+    put(tmp_path, published if packed else files)
+    data = load(name, tmp_path, download=False)
+    check(data, images, labels, train)
+    assert data.class_names[3] == {"cifar10": "c3", "cifar100": "fine3"}[name]
+    assert (data.classes, data.channels, data.image_size) == (len(data.class_names), 3, (32, 32))
+
+
+def test_svhn(tmp_path: Path, register: Register) -> None:
+    images, labels = random_images(14, 32, 32, 3), [*range(10), 3, 0, 1, 2]
+    files = {}
+    for name, part in {"train_32x32.mat": slice(0, 11), "test_32x32.mat": slice(11, 14)}.items():
+        file = io.BytesIO()
+        y = np.array([label or 10 for label in labels[part]], np.uint8)[:, None]
+        savemat(file, {"X": images[part].transpose(1, 2, 3, 0), "y": y})
+        files[name] = file.getvalue()
+    register("svhn", files, {})
+    put(tmp_path / "svhn", files)
+    check(load("svhn", tmp_path, download=False), images, labels, 11)
+
+
+@pytest.mark.parametrize("form", ["archive", "folder", "its own folder"])
+def test_tiny_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    source, files = SOURCES["tinyimagenet"], tiny_files()
+    assert isinstance(source, TinyImageNet)
+    archive = {"tiny-imagenet-200.zip": zipped(files)}
+    file = replace(source.file, md5=md5(*archive.values()))
+    monkeypatch.setitem(SOURCES, "tinyimagenet", TinyImageNet(file, (4, 2)))
+    put(tmp_path, archive if form == "archive" else files)
+    place = tmp_path / "tiny-imagenet-200" if form == "its own folder" else tmp_path
+    data = load("tinyimagenet", place, download=False)
+    assert data.class_names == ("n01", "n02")
+    assert (data.image_size, data.channels) == ((64, 64), 3)
+    assert data.train.labels.tolist() == [0, 0, 1, 1]
+    assert data.test.labels.tolist() == [1, 0]
+    assert isinstance(data.train, Images)
+    assert isinstance(data.test, Images)
+    red = data.train.images[:, 5, 5, 0].int()
+    assert (red - torch.tensor([40, 120, 0, 80])).abs().max() <= 2
+    assert (data.test.images[1, 5, 5].int() - 160).abs().max() <= 2  # grey became colour
+    assert data.mean == (0.485, 0.456, 0.406)  # as the paper normalises it
+    if form != "archive":
+        next((tmp_path / "tiny-imagenet-200/train/n01/images").iterdir()).unlink()
+        with pytest.raises(DataError, match="must hold 4 training and 2 validation images"):
+            load("tinyimagenet", place, download=False)
+
+
+def test_arrays(tmp_path: Path) -> None:
+    images = random_images(9, 5, 4)
+    arrays = {"x_train": images[:6], "y_train": np.arange(6) % 3}
+    arrays |= {"x_test": images[6:], "y_test": np.arange(3)[:, None]}  # labels as Keras has them
+    np.savez(tmp_path / "mine.npz", **arrays)
+    data = load(str(tmp_path / "mine.npz"))
+    check(data, images[..., None], [0, 1, 2, 0, 1, 2, 0, 1, 2], 6)
+    assert (data.name, data.class_names) == ("mine", ("0", "1", "2"))
+    assert load("mine.npz", tmp_path).class_names == ("0", "1", "2")
+    np.savez_compressed(tmp_path / "cifar10.npz", **arrays, class_names=np.array(["a", "b", "c"]))
+    assert load("cifar10", tmp_path, download=False).class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_test": None}, "has no y_test, only x_test, x_train, y_train"),
+        ({"x_train": np.zeros((4, 2, 2))}, "images of train in .* must be uint8 .* got float64"),
+        ({"y_train": np.zeros(3, int)}, "labels of train in .* must be 4 whole numbers, got"),
+        ({"y_train": np.zeros(4)}, "labels of train in .* must be 4 whole numbers, got float64"),
+        ({"y_test": np.array([object()])}, "is not an .npz file of plain arrays"),
+    ],
+)
+def test_arrays_that_are_refused(tmp_path: Path, change: Files, message: str) -> None:
+    arrays: dict[str, Any] = {"x_train": np.zeros((4, 2, 2), np.uint8), "y_train": np.zeros(4, int)}
+    arrays |= {"x_test": np.zeros((1, 2, 2), np.uint8), "y_test": np.zeros(1, int)} | change
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    np.savez(tmp_path / "x.npz", allow_pickle=True, **kept)
+    with pytest.raises(DataError, match=message):
+        load(str(tmp_path / "x.npz"))
+
+
+def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"PK\3\4 and then nothing of it")
+    with pytest.raises(DataError, match=r"x.npz is not an .npz file of plain arrays"):
+        load("x.npz", tmp_path)
+
+
+# When they are missing or not what they should be
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        load("cifar10", tmp_path, download=False)
+    message = str(error.value)
+    assert "\n" not in message
+    assert f"cifar-10-python.tar.gz is missing, it was looked for in {tmp_path}/cifar10" in message
+    assert "md5 c58f30108f718f92721af3b95e74349a" in message
+    assert "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz" in message
+    with pytest.raises(DataError, match=r"x\.npz is missing, it was looked for at x\.npz and"):
+        load("x.npz", tmp_path)
+
+
+def test_damaged_files(tmp_path: Path, register: Register) -> None:
+    files, *_ = cifar10_files()
+    published = {"cifar-10-python.tar.gz": tar_gz(files)}
+    register("cifar10", published, files)
+    put(tmp_path, published)
+    path = tmp_path / "cifar-10-python.tar.gz"
+    damaged = bytearray(path.read_bytes())
+    damaged[100] ^= 1
+    path.write_bytes(damaged)
+    expected, got = md5(published[path.name]), md5(bytes(damaged))
+    with pytest.raises(DataError, match=f"{path} is damaged.* should be {expected}, got {got}"):
+        load("cifar10", tmp_path)
+    put(tmp_path, files)
+    path = tmp_path / "cifar-10-batches-py/data_batch_3"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="data_batch_3 is damaged"):
+        load("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is not an idx file of bytes"),
+        (b"\0\0\x0d\1" + bytes(8), "is not an idx file of bytes"),  # floats
+        (b"\0\0\x08\3\0\0\0\1", "is not an idx file of bytes"),
+        (
+            struct.pack(">HBBIII", 0, 8, 3, 2, 2, 2) + bytes(7),
+            r"must hold \(2, 2, 2\) values, got 7",
+        ),
+    ],
+)
+def test_idx_files_that_are_refused(
+    tmp_path: Path, register: Register, data: bytes, message: str
+) -> None:
+    plain, _ = mnist_files()
+    plain["train-images-idx3-ubyte"] = data
+    register("mnist", {f"{name}.gz": data for name, data in plain.items()}, plain)
+    put(tmp_path, plain)
+    with pytest.raises(DataError, match=f"train-images-idx3-ubyte {message}"):
+        load("mnist", tmp_path)
+
+
+def test_unknown_names_and_options(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"dataset must be one of .*did you mean 'cifar10'"):
+        load("cifar-10", tmp_path)
+    with pytest.raises(
+        InvalidArgument, match="option of digits must be one of canvas, train, seed"
+    ):
+        load("digits", size=3)
+    with pytest.raises(InvalidArgument, match="mnist has no options, got 'canvas'"):
+        load("mnist", tmp_path, canvas=3)
+    with pytest.raises(InvalidArgument, match="canvas must be a whole number >= 8, got 7"):
+        load("digits-translated", canvas=7)
+    with pytest.raises(InvalidArgument, match="train must be 1 to 1796 images, got 1797"):
+        load("digits", train=1797)
+
+
+def test_where_data_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NEUROSIM_DATA", str(tmp_path / "variable"))
+    assert data_folder(tmp_path) == tmp_path
+    assert data_folder() == tmp_path / "variable"
+    monkeypatch.delenv("NEUROSIM_DATA")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert data_folder() == tmp_path / "neurosim"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert data_folder() == Path.home() / ".cache/neurosim"
+    assert data_folder("~/mine") == Path.home() / "mine"
+
+
+# Downloads, from a server on this machine
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    published = tmp_path / "published"
+    published.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=published)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", published
+        server.shutdown()
+
+
+def test_downloads(
+    tmp_path: Path,
+    register: Register,
+    server: tuple[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("pooch")
+    url, published = server
+    files, images, labels = cifar10_files()
+    archive = {"cifar-10-python.tar.gz": tar_gz(files)}
+    register("cifar10", archive, files)
+    source = SOURCES["cifar10"]
+    assert isinstance(source, Source)
+    (file,) = source.files
+    file = replace(file, url=f"{url}/{file.name}")
+    monkeypatch.setitem(SOURCES, "cifar10", replace(source, files=(file,)))
+    folder = tmp_path / "data"
+    with pytest.raises(DataError, match=r"could not be downloaded \(HTTPError\): put cifar-10"):
+        load("cifar10", folder)
+    put(published, {file.name: b"something else"})
+    with pytest.raises(DataError, match=r"could not be downloaded \(ValueError\): .*md5"):
+        load("cifar10", folder)
+    assert not (folder / "cifar10" / file.name).exists()
+    put(published, archive)
+    check(load("cifar10", folder), images, labels, 15)
+    (published / file.name).unlink()
+    check(load("cifar10", folder), images, labels, 15)  # from what was downloaded
+
+
+def test_without_pooch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(DataError, match="pooch, which would download it, is not installed"):
+        load("svhn", tmp_path)
+
+
+# Pickles
+
+
+class Evil:
+    """Calls a function when it is unpickled."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+def test_a_malicious_batch_is_refused_and_runs_nothing(tmp_path: Path, register: Register) -> None:
+    trace = tmp_path / "executed"
+    files, *_ = cifar10_files()
+    evil = pickle.dumps({"data": Evil(os.mkdir, str(trace))}, 2)
+    files["cifar-10-batches-py/data_batch_2"] = evil
+    register("cifar10", {"cifar-10-python.tar.gz": tar_gz(files)}, files)
+    put(tmp_path, files)
+    with pytest.raises(DataError, match=r"data_batch_2 is refused, .* it refers to \w+\.mkdir"):
+        load("cifar10", tmp_path)
+    assert not trace.exists()
+    pickle.loads(evil)  # the pickle does what it should be prevented from doing
+    assert trace.exists()
+
+
+ARRAY, DTYPE = global_("numpy.core.multiarray", "_reconstruct"), global_("numpy", "dtype")
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        pickle.dumps(Evil(eval, "1"), 0),
+        pickle.dumps({"a": [Evil(exec, "1")]}, 4),
+        pickle.dumps(Evil(np.load, "x", None, True), 5),
+        pickle.dumps(Evil(getattr, dict, "clear"), 2),
+        pickle.dumps(np.array([object()]), 2),
+        pickle.dumps(np.zeros(3), 2),  # not bytes
+        pickle.dumps({"a": np.float64(3)}, 2),
+        pickle.dumps(Path("x"), 2),
+        b"\x80\x02" + global_("numpy", "memmap") + b".",
+        b"\x80\x02" + global_("numpy.core.multiarray", "scalar") + b".",
+        b"\x80\x02" + ARRAY + b"}b.",  # to set attributes of what stands for numpy's names
+        b"\x80\x02" + DTYPE + b"}U\x01aU\x01bsb.",
+        b"\x80\x02" + DTYPE + b"U\x01O\x85R.",  # objects
+        b"\x80\x02" + ARRAY + b")R(K\x01M\xff\xff\x85NNU\x01xtb.",  # no dtype
+        b"\x80\x02" + ARRAY + b")R(K\x01M\xff\xff\x85" + DTYPE + b"U\x02u1\x85RNU\x01xtb.",  # short
+        b"\x80\x02U\x01aQ.",  # a persistent identifier
+        b"\x80\x02\x82\x01.",  # the extension registry
+        b"not a pickle at all",
+        b"",
+        pickle.dumps([1, 2], 2),  # plain, but no dictionary
+    ],
+)
+def test_pickles_that_are_refused(evil: bytes) -> None:
+    with pytest.raises(DataError, match=r"^batch (is refused|must hold a dictionary)"):
+        read_pickle(evil, "batch")
+
+
+def test_the_pickles_written_here_are_pickles() -> None:
+    """Python's own unpickler reads from them what the tests say they hold."""
+    files, images, labels = cifar10_files()
+    batch = pickle.loads(files["cifar-10-batches-py/data_batch_2"], encoding="bytes")
+    assert batch[b"labels"] == labels[3:6]
+    np.testing.assert_array_equal(batch[b"data"][1, :1024].reshape(32, 32), images[4, :, :, 0])
+    assert pickle.loads(files["cifar-10-batches-py/batches.meta"])["num_vis"] == 3072
+
+
+def test_pickles_of_python_3_are_read_too() -> None:
+    array = random_images(2, 3, 4)
+    content = {"data": array, "labels": [1, 2], "columns first": np.asfortranarray(array)}
+    read = read_pickle(pickle.dumps(content, 4), "batch")
+    assert read["labels"] == [1, 2]
+    np.testing.assert_array_equal(read["data"], array)
+    np.testing.assert_array_equal(read["columns first"], array)
+
+
+# The real files
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "test"),
+    [
+        (
+            "mnist",
+            [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+            [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+        ),
+        ("cifar10", [5000] * 10, [1000] * 10),
+    ],
+)
+def test_official_label_counts(name: str, train: list[int], test: list[int]) -> None:
+    if not os.environ.get("NEUROSIM_DATA"):
+        pytest.skip("NEUROSIM_DATA does not name a folder with the real files")
+    try:
+        data = load(name, download=False)
+    except DataError as error:
+        pytest.skip(str(error))
+    assert data.train.labels.bincount().tolist() == train
+    assert data.test.labels.bincount().tolist() == test
+    mean = {"mnist": (0.1307,), "cifar10": (0.4914, 0.4822, 0.4465)}[name]
+    std = {"mnist": (0.3081,), "cifar10": (0.2470, 0.2435, 0.2616)}[name]
+    np.testing.assert_allclose(data.mean, mean, atol=6e-5)
+    np.testing.assert_allclose(data.std, std, atol=6e-5)
+    assert data.class_names[9] == {"mnist": "9", "cifar10": "truck"}[name]
