@@ -28,6 +28,7 @@ EXPERIMENTS = {
     "table1": Entry("dynamic_sharing.table1:run", "ResNet-20: conv, local, repetitions, sleep"),
     "table2": Entry("dynamic_sharing.table2:run", "ResNet-18 on ImageNet: conv, local, sleep"),
     "table13": Entry("dynamic_sharing.table2:run_conv_first", "with a convolutional first layer"),
+    "layerwise": Entry("dynamic_sharing.layerwise:run", "layers that show each other patterns"),
     "fig6": Entry("dynamic_sharing.fig6:run", "weights diverge between sleeps"),
 }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
 T = TypeVar("T")
+
+ERASE = "\r\x1b[K"  # what is on the line
 
 
 def track(
@@ -72,35 +75,42 @@ class StatusLine:
     ) -> None:
         self.stream: TextIO | None = stream or sys.stderr  # None where there is no terminal
         self.quiet = quiet or self.stream is None
-        self.every = every
         self._live = self.stream is not None and self.stream.isatty()
-        self._shown = 0.0  # when a line was last printed
+        self._every = 0.1 if self._live else every
+        self._shown = -math.inf  # when the state was last shown
 
-    def update(self, text: str) -> None:
-        """Show the state: replaces the live line, or prints one if the last is old enough."""
+    def update(self, state: Callable[[], str]) -> None:
+        """Show the state, if the last one is old enough: on the live line, or on a new one."""
         now = time.monotonic()
-        if self.quiet or now - self._shown < (0.1 if self._live else self.every):
+        if self.quiet or now - self._shown < self._every:
             return
         self._shown = now
         if self._live:
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[K{text[:width]}", end="", file=self.stream, flush=True)
+            self._print(f"{ERASE}{state()[:width]}", end="")
         else:
-            print(text, file=self.stream, flush=True)
+            self._print(state())
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         if not self.quiet:
-            start = "\r\x1b[K" if self._live else ""
-            print(f"{start}{text}", file=self.stream, flush=True)
-            self._shown = time.monotonic() if not self._live else 0.0
+            self._print(f"{ERASE if self._live else ''}{text}")
+            self._shown = -math.inf if self._live else time.monotonic()
+
+    def clear(self) -> None:
+        """Erase the live line: something else is printed next."""
+        if self._live and not self.quiet:
+            self._print(ERASE, end="")
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        print(text, end=end, file=self.stream, flush=True)
 
 
 def duration(seconds: float) -> str:
     """A time for people: 42 s, 3:07 min or 1:02:33 h."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
     if minutes < 60:
         return f"{minutes}:{rest:02d} min"
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"

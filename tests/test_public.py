@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import neurosim.data
 import neurosim.dynamics
 import neurosim.nn
 import neurosim.recording
+import neurosim.sleep
+import neurosim.training
 
 ROOT = Path(__file__).parents[1]
 DYNAMICS = """
@@ -15,6 +18,14 @@ DYNAMICS = """
     InstantResponse InvalidArgument InverseSqrt InverseTime OneHot Plasticity RateCircuit Rates
     Response Setting StabilityError Trajectory Transfer check_setting check_stability simulate
     simulate_ensemble theory transfer
+"""
+SLEEP = """
+    AtSteps BelowSNR Circuit EveryBatches EveryEpochs Hebbian Instant LayerStatistics Patterns
+    Schedule Sleep Slept Tiles frame_of layer_statistics local_layers share share_moments
+"""
+TRAINING = """
+    DataSettings NetworkSettings OptimisationSettings Place RecordSettings Result SleepSettings
+    TrainSettings train
 """
 
 
@@ -27,7 +38,11 @@ def exported(module: object) -> set[str]:
 
 def test_public_names() -> None:
     assert exported(neurosim.dynamics) == set(DYNAMICS.split())
-    assert {"RunReader", "RunWriter", "Status"} <= exported(neurosim.recording)
+    recording = {"BackgroundWriter", "RunReader", "RunWriter", "Status"}
+    assert recording <= exported(neurosim.recording)
+    assert set(SLEEP.split()) <= exported(neurosim.sleep)
+    assert set(TRAINING.split()) <= exported(neurosim.training)
+    assert {"DATASETS", "Augment", "Dataset", "Loader", "load"} <= exported(neurosim.data)
     layers = {f"LocallyConnected{d}d" for d in (1, 2, 3)}
     assert {*layers, "to_local", "to_conv", "pointwise"} <= exported(neurosim.nn)
 
@@ -39,7 +54,26 @@ def test_one_direction() -> None:
         "neurosim/recording": {"neurosim", "neurosim.recording", "neurosim.errors"},
         "neurosim/nn": {"neurosim.nn", "neurosim.errors"},
         "neurosim/models": {"neurosim.models", "neurosim.nn", "neurosim.errors"},
-        "analysis": {"analysis", "neurosim.recording", "neurosim.errors"},
+        "neurosim/data": {"neurosim.data", "neurosim.errors", "neurosim.progress"},
+        "neurosim/sleep": {
+            "neurosim.sleep",
+            "neurosim.dynamics",
+            "neurosim.nn",
+            "neurosim.errors",
+            "neurosim.progress",
+        },
+        "neurosim/training": {
+            "neurosim.training",
+            "neurosim.sleep",
+            "neurosim.dynamics",
+            "neurosim.nn",
+            "neurosim.models",
+            "neurosim.data",
+            "neurosim.recording",
+            "neurosim.errors",
+            "neurosim.progress",
+        },
+        "analysis": {"analysis", "neurosim.recording", "neurosim.errors", "neurosim.progress"},
     }
     for folder, known in allowed.items():
         for path in (ROOT / folder).rglob("*.py"):

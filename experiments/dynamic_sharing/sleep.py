@@ -1,5 +1,8 @@
 """Which sleeps does a network survive, and which does it profit from? (A study of ours.)
 
+Claim: a network can sleep by the circuit itself, and learn as well as by the mean, if inhibition
+is strong, the sleep lasts minutes and synaptic scaling returns what inhibition takes.
+
 The papers replace the sleep of their networks by the grids' means. The circuit does two things
 that the mean does not: it leaves part of the deviations, exp(-l) of them after a sleep of length
 l, and with finite inhibition it also shrinks the mean weights, by about exp(-l g_mean / g_dev)
@@ -36,7 +39,7 @@ class SleepStudy:
 
     alphas: tuple[float, ...] = (10.0, 30.0, 100.0)
     """Strengths of inhibition."""
-    presentations: tuple[int, ...] = (100, 400, 1600)
+    presentations: tuple[int, ...] = (1000, 4000)
     """Lengths of a sleep in patterns of 150 ms each: 400 are a minute."""
     gammas: tuple[float, ...] = (1e-2,)
     """Pulls toward the weights at the start of the sleep."""
@@ -44,9 +47,9 @@ class SleepStudy:
     """Standard deviations of per-neuron noise; such sleeps are slow."""
     scalings: tuple[Scaling, ...] = ("none", "layer")
     """Homeostatic scaling after a sleep."""
-    every: int = 10
-    """Batches between sleeps."""
-    dt: float = 0.5
+    every: int = 1
+    """Epochs (of 10 batches) between sleeps."""
+    dt: float = 0.25
     """Step of the circuit's ODE in ms."""
 
     def check(self) -> None:
@@ -73,6 +76,7 @@ def variants(study: SleepStudy, options: TrainingOptions) -> list[Variant]:
         sleep = SleepSettings(
             sleep="circuit",
             every=study.every,
+            unit="epochs",
             alpha=alpha,
             presentations=length,
             gamma=gamma,

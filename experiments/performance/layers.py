@@ -4,9 +4,11 @@
 
 First, our layer and the unfold + einsum formulation must agree on outputs and gradients; no
 speed is printed while they do not. Then, side by side in one run and interleaved, because
-machines are noisy: the layer shapes of ResNet-20 (forward, and forward + backward), and the whole
-networks (forward, forward + backward, a full AdamW step, peak memory of live tensors).
-Convolutions run channels-last, as fast as they go.
+machines are noisy: the layer shapes of ResNet-20 (and on a GPU of the half-width ResNet-18 at
+224x224) against what the machine can do, forward and forward + backward; and the whole ResNet-20:
+forward, forward + backward, a full AdamW step, peak memory of live tensors. Last, every target,
+met or not. Convolutions run channels-last, as fast as they go. A CPU computes in float32; a GPU in
+bfloat16, networks by autocast over weights in float32, eagerly and compiled.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,14 @@ from neurosim.errors import InvalidArgument, require
 from neurosim.models import resnet20
 from neurosim.nn import LocallyConnected2d
 
-# Channels in and out, input size, stride, and how many of them ResNet-20 has.
-SHAPES = ((3, 16, 32, 1, 1), (16, 16, 32, 1, 6), (16, 32, 32, 2, 1), (32, 32, 16, 1, 5),
-          (32, 64, 16, 2, 1), (64, 64, 8, 1, 5))  # fmt: skip
+# Channels in and out, kernel, input size, stride, and how many of them the network has.
+RESNET20 = ((3, 16, 3, 32, 1, 1), (16, 16, 3, 32, 1, 6), (16, 32, 3, 32, 2, 1),
+            (32, 32, 3, 16, 1, 5), (32, 64, 3, 16, 2, 1), (64, 64, 3, 8, 1, 5))  # fmt: skip
+RESNET18 = ((3, 32, 7, 224, 2, 1), (32, 32, 3, 56, 1, 4), (32, 64, 3, 56, 2, 1),
+            (64, 64, 3, 28, 1, 3), (64, 128, 3, 28, 2, 1), (128, 128, 3, 14, 1, 3),
+            (128, 256, 3, 14, 2, 1), (256, 256, 3, 7, 1, 3))  # fmt: skip
+MIB, STATE = 2**20, 12  # bytes of a parameter and its two moments
+BATCH = {"cpu": 64, "cuda": 512}
 
 
 @dataclass(frozen=True)
@@ -43,11 +51,37 @@ class Options:
     repeats: int = 5
     out: Path | None = None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What products are computed in."""
+        return torch.float32 if self.device == "cpu" else torch.bfloat16
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """For whole networks, whose weights stay in float32."""
+        return nullcontext() if self.device == "cpu" else torch.autocast("cuda", self.dtype)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number that must not pass a bound."""
+
+    name: str
+    value: float
+    bound: float
+    at_least: bool
+
+    def line(self) -> str:
+        """One line: value, bound and verdict."""
+        met = self.value >= self.bound if self.at_least else self.value <= self.bound
+        relation = "at least" if self.at_least else "at most"
+        verdict = "met" if met else "NOT MET"
+        return f"{self.name}: {self.value:.3g} ({relation} {self.bound:g}: {verdict})"
+
 
 class UnfoldLocal2d(nn.Module):
     """The plain formulation: all patches side by side, then one product per position.
 
-    Takes over a locally connected layer's filters; only what ResNet-20 needs.
+    Takes over a locally connected layer's filters; only what residual networks need.
     """
 
     def __init__(self, layer: LocallyConnected2d) -> None:
@@ -77,8 +111,10 @@ def with_unfold(model: nn.Module) -> nn.Module:
 def agreement(device: str) -> float:
     """Largest relative difference of outputs and gradients between the two formulations."""
     worst = 0.0
-    for c, o, size, stride, _ in SHAPES[1:4]:
-        layer = LocallyConnected2d(c, o, 3, size, stride, 1, bias=False, device=device)
+    for c, o, kernel, size, stride, _ in RESNET20[1:4]:
+        layer = LocallyConnected2d(
+            c, o, kernel, size, stride, kernel // 2, bias=False, device=device
+        )
         plain = UnfoldLocal2d(layer)
         x = torch.randn(4, c, size, size, device=device, requires_grad=True)
         results = []
@@ -95,16 +131,21 @@ def agreement(device: str) -> float:
 
 
 def interleaved(works: Sequence[Callable[[], Any]], repeats: int, device: str) -> list[float]:
-    """Milliseconds of the fastest of `repeats` calls of each, taken in turn."""
+    """Milliseconds of the fastest of `repeats` calls of each, taken in turn.
+
+    On a GPU a call is measured as one of ten, so that launching is hidden as it is in training.
+    """
     best = [float("inf")] * len(works)
+    calls = 1 if device == "cpu" else 10
     for repeat in range(repeats + 1):  # the first round warms up
         for index, work in enumerate(works):
             start = time.perf_counter()
-            work()
+            for _ in range(calls if repeat else 1):
+                work()
             if device != "cpu":
                 torch.cuda.synchronize()
             if repeat:
-                best[index] = min(best[index], 1e3 * (time.perf_counter() - start))
+                best[index] = min(best[index], 1e3 * (time.perf_counter() - start) / calls)
     return best
 
 
@@ -114,7 +155,7 @@ def peak_memory(work: Callable[[], Any], device: str) -> float:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+        return (torch.cuda.max_memory_allocated() - before) / MIB
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     events: Any = recorded.profiler
@@ -123,101 +164,189 @@ def peak_memory(work: Callable[[], Any], device: str) -> float:
     for event in sorted(moments, key=lambda e: e.start_ns()):
         live += event.nbytes()
         peak = max(peak, live)
-    return peak / 2**20
+    return peak / MIB
 
 
-def single_layers(options: Options) -> list[dict[str, float | str]]:
-    """The shapes of ResNet-20's layers, one by one."""
+def limits(options: Options) -> tuple[float, float]:
+    """What the machine can do: GFLOP/s of a large product and GB/s of a large copy."""
+    n = 2048 if options.device == "cpu" else 8192
+    a = torch.randn(n, n, dtype=options.dtype, device=options.device)
+    source, target = (torch.zeros(2**26, device=options.device) for _ in range(2))
+    works = (lambda: a @ a, lambda: target.copy_(source))
+    product, copy = interleaved(works, options.repeats, options.device)
+    return 2 * n**3 / product / 1e6, 2 * source.nbytes / copy / 1e6
+
+
+def single_layers(options: Options, shapes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
+    """Layers one by one. FLOP/s and bytes/s count what must be done, forward and backward."""
+    flops, bandwidth = limits(options)
+    new: dict[str, Any] = {"device": options.device, "dtype": options.dtype}
     rows = []
-    for c, o, size, stride, count in SHAPES:
-        local = LocallyConnected2d(c, o, 3, size, stride, 1, bias=False, device=options.device)
-        modules = [local, UnfoldLocal2d(local), nn.Conv2d(c, o, 3, stride, 1, bias=False)]
-        modules = [module.to(options.device) for module in modules]
-        modules[2].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        x = torch.randn(options.batch, c, size, size, device=options.device)
-        inputs = [x.to(memory_format=torch.channels_last), x]
-        inputs = [t.requires_grad_() for t in (inputs[0], inputs[1], inputs[0].clone())]
+    for c, o, kernel, size, stride, count in shapes:
+        settings = (c, o, kernel, size, stride, kernel // 2)
+        local = LocallyConnected2d(*settings, bias=False, **new)
+        conv: Any = nn.Conv2d(c, o, kernel, stride, kernel // 2, bias=False, **new)
+        conv = conv.to(memory_format=torch.channels_last)
+        modules = {"local": local, "unfold": UnfoldLocal2d(local), "conv": conv}
+        if options.device != "cpu":
+            modules["matmul"] = LocallyConnected2d(
+                *settings, bias=False, backend="matmul", init=lambda w: None, **new
+            )
+            modules["matmul"].weight = local.weight
+        x = torch.randn(options.batch, c, size, size, **new)
+        fast = x.contiguous(memory_format=torch.channels_last)
+        inputs = {name: x if name == "unfold" else fast for name in modules}
 
-        def forward(index: int, modules: Any = modules, inputs: Any = inputs) -> None:
+        def forward(name: str, modules: Any = modules, inputs: Any = inputs) -> None:
             with torch.no_grad():
-                modules[index](inputs[index])
+                modules[name](inputs[name])
 
-        def both(index: int, modules: Any = modules, inputs: Any = inputs) -> None:
-            y = modules[index](inputs[index])
-            torch.autograd.grad(y, (inputs[index], modules[index].weight), torch.ones_like(y))
+        def both(name: str, modules: Any = modules, inputs: Any = inputs) -> None:
+            seen = inputs[name].detach().requires_grad_()
+            y = modules[name](seen)
+            torch.autograd.grad(y, (seen, modules[name].weight), torch.ones_like(y))
 
-        times = {}
-        for name, work in (("forward", forward), ("both", both)):
-            works = [lambda i=i, w=work: w(i) for i in range(3)]
-            times[name] = interleaved(works, options.repeats, options.device)
-        flop = 2 * options.batch * c * o * 9 * (size // stride) ** 2
-        rows.append(
-            {
-                "shape": f"{count} x {c}->{o} @{size}/{stride}",
-                "forward, ms": times["forward"][0],
-                "unfold": times["forward"][1],
-                "conv": times["forward"][2],
-                "+ backward, ms": times["both"][0],
-                "unfold ": times["both"][1],
-                "conv ": times["both"][2],
-                "GFLOP/s": 3 * flop / times["both"][0] / 1e6,
-            }
-        )
+        row: dict[str, Any] = {"shape": f"{count} x {c}->{o} k{kernel} @{size}/{stride}"}
+        for what, work in (("forward", forward), ("both", both)):
+            works = [lambda n=name, w=work: w(n) for name in modules]
+            times = interleaved(works, options.repeats, options.device)
+            row |= {f"{name} {what}, ms": t for name, t in zip(modules, times, strict=True)}
+        elements = options.batch * (c * size**2 + o * local.geometry.positions)
+        done = 6 * options.batch * local.weight.numel() / row["local both, ms"] / 1e6
+        moved = 3 * (local.weight.numel() + elements) * x.element_size()
+        row |= {"GFLOP/s": done, "of a product": done / flops}
+        row["of a copy's bytes/s"] = moved / row["local both, ms"] / 1e6 / bandwidth
+        rows.append(row | {"count": count})
     return rows
 
 
-def networks(options: Options) -> dict[str, dict[str, float]]:
-    """ResNet-20: ours, unfold + einsum, and convolutional."""
-    torch.manual_seed(0)
-    device = options.device
-    models = {
-        "local": resnet20(connectivity="local"),
-        "unfold + einsum": with_unfold(resnet20(connectivity="local")),
-        "conv": resnet20(connectivity="conv"),
-    }
-    x = torch.randn(options.batch, 3, 32, 32, device=device)
-    target = torch.randint(10, (options.batch,), device=device)
-    works: dict[str, list[Callable[[], Any]]] = {
-        "forward": [],
-        "forward + backward": [],
-        "step": [],
-    }
-    for name, module in models.items():
-        model = module.to(device)
-        seen = x
-        if name != "unfold + einsum":
-            seen = x.contiguous(memory_format=torch.channels_last)
-        if name == "conv":
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+def network(name: str, options: Options, batch: int) -> tuple[nn.Module, Tensor]:
+    """One of the three ResNet-20s and its input, laid out as suits it."""
+    x = torch.randn(batch, 3, 32, 32, device=options.device)
+    model: Any = resnet20(connectivity="conv" if name == "conv" else "local").to(options.device)
+    if name == "unfold + einsum":
+        return with_unfold(model), x
+    if name == "conv":
+        model = model.to(memory_format=torch.channels_last)
+    return model, x.contiguous(memory_format=torch.channels_last)
 
-        def forward(model: nn.Module = model, seen: Tensor = seen) -> None:
-            with torch.no_grad():
-                model(seen)
 
-        def both(model: nn.Module = model, seen: Tensor = seen) -> None:
-            model.zero_grad(set_to_none=True)
-            functional.cross_entropy(model(seen), target).backward()
+def training(
+    model: nn.Module, called: Callable[[Tensor], Tensor], x: Tensor, options: Options
+) -> dict[str, Callable[[], None]]:
+    """The three things that are timed; `called` is the model, or what compiling made of it."""
+    target = torch.randint(10, (len(x),), device=x.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
-        def step(both: Callable[[], None] = both, optimizer: Any = optimizer) -> None:
-            both()
-            optimizer.step()
+    def forward() -> None:
+        with torch.no_grad(), options.autocast():
+            called(x)
 
-        for key, work in zip(works, (forward, both, step), strict=True):
-            works[key].append(work)
-    results: dict[str, dict[str, float]] = {name: {} for name in models}
-    for key, calls in works.items():
-        times = interleaved(calls, options.repeats, device)
-        for name, value in zip(models, times, strict=True):
-            results[name][f"{key}, ms"] = value
-    for (name, model), work in zip(models.items(), works["step"], strict=True):
-        parameters = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
+    def both() -> None:
         model.zero_grad(set_to_none=True)
-        transient = peak_memory(work, device)  # gradients and activations
-        results[name]["parameters + moments, MiB"] = 3 * parameters
-        results[name]["peak beyond them, MiB"] = transient
-        results[name]["peak, MiB"] = 3 * parameters + transient
+        with options.autocast():
+            loss = functional.cross_entropy(called(x), target)
+        loss.backward()
+
+    def step() -> None:
+        both()
+        optimizer.step()
+
+    return {"forward": forward, "forward + backward": both, "step": step}
+
+
+def networks(options: Options) -> dict[str, dict[str, float]]:
+    """ResNet-20: ours, unfold + einsum, and convolutional; on a GPU compiled as well."""
+    torch.manual_seed(0)
+    works: dict[str, dict[str, Callable[[], None]]] = {}
+    models: dict[str, nn.Module] = {}
+    for name in ("local", "unfold + einsum", "conv"):
+        model, x = network(name, options, options.batch)
+        works[name], models[name] = training(model, model, x, options), model
+        if options.device != "cpu":
+            compiled: Any = torch.compile(model)
+            works[f"{name}, compiled"] = training(model, compiled, x, options)
+            models[f"{name}, compiled"] = model
+    results: dict[str, dict[str, float]] = {name: {} for name in works}
+    for what in works["local"]:
+        times = interleaved([w[what] for w in works.values()], options.repeats, options.device)
+        for name, value in zip(works, times, strict=True):
+            results[name][f"{what}, ms"] = value
+    for name, work in works.items():
+        results[name] |= memory(models[name], work["step"], options.device)
     return results
+
+
+def memory(model: nn.Module, step: Callable[[], None], device: str) -> dict[str, float]:
+    """MiB of live tensors at the worst moment of a training step."""
+    state = STATE * sum(p.numel() for p in model.parameters()) / MIB
+    step()  # makes the moments
+    model.zero_grad(set_to_none=True)
+    beyond = peak_memory(step, device)  # gradients and activations
+    return {
+        "parameters + moments, MiB": state,
+        "beyond them, MiB": beyond,
+        "peak, MiB": state + beyond,
+    }
+
+
+def large_batch(options: Options, batch: int = 256) -> dict[str, dict[str, float]]:
+    """Memory alone, at a larger batch."""
+    found = {}
+    for name in ("local", "unfold + einsum"):
+        model, x = network(name, options, batch)
+        step = training(model, model, x, options)["step"]
+        found[name] = memory(model, step, options.device)
+    return found
+
+
+def targets(
+    options: Options,
+    layers: list[dict[str, Any]],
+    found: dict[str, dict[str, float]],
+    large: dict[str, dict[str, float]],
+) -> list[Target]:
+    """What must be reached; of eager and compiled the faster one counts."""
+
+    def best(name: str, key: str) -> float:
+        return min(row[key] for other, row in found.items() if other.split(",")[0] == name)
+
+    def share(rows: dict[str, dict[str, float]], key: str) -> float:
+        return rows["local"][key] / rows["unfold + einsum"][key]
+
+    step = {name: best(name, "step, ms") for name in ("local", "unfold + einsum", "conv")}
+    faster = step["unfold + einsum"] / step["local"]
+    slower = step["local"] / step["conv"]
+    beyond = share(found, "beyond them, MiB")
+    if options.device == "cpu":
+        return [
+            Target("step, times faster than unfold + einsum", faster, 4, True),
+            Target("step, times the conv network's", slower, 2.7, False),
+            Target("peak memory, of unfold's", share(found, "peak, MiB"), 0.6, False),
+            Target("beyond parameters and moments, of unfold's", beyond, 0.35, False),
+            Target("peak memory at batch 256, of unfold's", share(large, "peak, MiB"), 0.4, False),
+        ]
+    unfold, local = (
+        sum(row["count"] * row[f"{name} both, ms"] for row in layers)
+        for name in ("unfold", "local")
+    )
+    gradients = found["local"]["parameters + moments, MiB"] / 3
+    activations = [found[n]["beyond them, MiB"] - gradients for n in ("local", "unfold + einsum")]
+    return [
+        Target("layers alone, times faster than unfold + einsum", unfold / local, 10, True),
+        Target("step, times faster than unfold + einsum", faster, 4, True),
+        Target("step, times the conv network's", slower, 2.5, False),
+        Target("peak memory, of unfold's", share(found, "peak, MiB"), 0.45, False),
+        Target("beyond state, of unfold's", activations[0] / activations[1], 1 / 3, False),
+    ]
+
+
+def shown(title: str, rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
+    """A table under a title."""
+    cells = [
+        [f"{v:.{digits}f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows
+    ]
+    return ["", title, *table([*rows[0]], cells)]
 
 
 def main(options: Options) -> int:
@@ -226,54 +355,63 @@ def main(options: Options) -> int:
     require(options.repeats >= 1, "--repeats", options.repeats, ">= 1")
     if options.device != "cpu" and not torch.cuda.is_available():
         raise InvalidArgument(f"--device must be cpu where no GPU is found, got {options.device!r}")
+    lines: list[str] = []
+
+    def say(more: list[str]) -> None:
+        lines.extend(more)
+        print("\n".join(more), flush=True)
+
     worst = agreement(options.device)
-    lines = [f"ours and unfold + einsum agree within {worst:.1e}, outputs and gradients"]
-    print(lines[0], flush=True)
+    say([f"ours and unfold + einsum agree within {worst:.1e}, outputs and gradients"])
     if not worst < 1e-4:
         print("they must agree within 1e-4: no speed is measured")
         return 1
-    layers = single_layers(options)
-    rows = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in layers]
-    lines += ["", f"layers of ResNet-20, batch {options.batch}", *table([*layers[0]], rows)]
-    print("\n".join(lines[1:]), flush=True)
+    layers = single_layers(options, RESNET20)
+    say(shown(f"layers of ResNet-20, batch {options.batch}", layers, 2))
+    wide = []
+    if options.device != "cpu":
+        wide = single_layers(options, RESNET18)
+        say(shown(f"layers of half-width ResNet-18, batch {options.batch}", wide, 2))
     found = networks(options)
-    header = ["ResNet-20", *found["local"]]
-    rows = [[name, *(f"{v:.1f}" for v in row.values())] for name, row in found.items()]
-    ratios = {
-        "step: times faster than unfold + einsum": found["unfold + einsum"]["step, ms"]
-        / found["local"]["step, ms"],
-        "step: times the conv network's": found["local"]["step, ms"] / found["conv"]["step, ms"],
-        "peak memory, share of unfold + einsum's": found["local"]["peak, MiB"]
-        / found["unfold + einsum"]["peak, MiB"],
-        "beyond parameters and moments, share": found["local"]["peak beyond them, MiB"]
-        / found["unfold + einsum"]["peak beyond them, MiB"],
-    }
-    text = ["", *table(header, rows), "", *(f"{k}: {v:.2f}" for k, v in ratios.items())]
-    print("\n".join(text), flush=True)
-    results = {
-        "machine": machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()},
-        "options": {"device": options.device, "batch": options.batch},
-        "agreement": worst, "layers": layers, "networks": found, "ratios": ratios,
-    }  # fmt: skip
-    print(as_json(results))
+    rows = [{f"ResNet-20, batch {options.batch}": name} | row for name, row in found.items()]
+    say(shown("networks", rows, 1))
+    large: dict[str, dict[str, float]] = {}
+    if options.device == "cpu":
+        large = large_batch(options)
+        rows = [{"ResNet-20, batch 256": name} | row for name, row in large.items()]
+        say(shown("memory", rows, 1))
+    reached = targets(options, layers, found, large)
+    say(["", *(target.line() for target in reached)])
     if options.out is not None:
+        results = {
+            "machine": machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()},
+            "options": {"device": options.device, "batch": options.batch},
+            "agreement": worst, "layers": layers, "resnet18": wide, "networks": found,
+            "large batch": large, "targets": {t.name: [t.value, t.bound] for t in reached},
+        }  # fmt: skip
         options.out.mkdir(parents=True, exist_ok=True)
         stem = f"layers-{options.device}-{options.batch}"
-        (options.out / f"{stem}.txt").write_text("\n".join(lines + text) + "\n")
+        (options.out / f"{stem}.txt").write_text("\n".join(lines) + "\n")
         (options.out / f"{stem}.json").write_text(as_json(results) + "\n")
     return 0
 
 
-if __name__ == "__main__":
+def _options() -> Options:
     summary, _, details = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, default=64, help="images per batch (64)")
+    parser.add_argument("--device", choices=tuple(BATCH), default="cpu")
+    parser.add_argument("--batch", type=int, help="images per batch (64 on a CPU, 512 on a GPU)")
     parser.add_argument("--repeats", type=int, default=5, help="of which the fastest counts (5)")
     parser.add_argument("--out", type=Path, help="folder for text and JSON")
+    chosen = vars(parser.parse_args())
+    chosen["batch"] = BATCH[chosen["device"]] if chosen["batch"] is None else chosen["batch"]
+    return Options(**chosen)
+
+
+if __name__ == "__main__":
     try:
-        raise SystemExit(main(Options(**vars(parser.parse_args()))))
+        raise SystemExit(main(_options()))
     except InvalidArgument as error:
-        parser.error(str(error))
+        raise SystemExit(f"error: {error}") from None

@@ -4,3 +4,4 @@ from neurosim.models.resnet import resnet as resnet
 from neurosim.models.resnet import resnet18 as resnet18
 from neurosim.models.resnet import resnet20 as resnet20
 from neurosim.models.simple import simple as simple
+from neurosim.models.transformer import vision_transformer as vision_transformer

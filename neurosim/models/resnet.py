@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor, nn
 
-from neurosim.errors import require, require_choice
-from neurosim.nn.convert import Init, Skip, to_local
-
-Connectivity = Literal["conv", "local"]
+from neurosim.errors import require
+from neurosim.models.connect import Connectivity, connect
+from neurosim.nn.convert import Init, Skip
 
 
 class BasicBlock(nn.Module):
@@ -40,7 +38,8 @@ class BasicBlock(nn.Module):
         """(N, C, H, W) -> (N, C', H / stride, W / stride)."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y += x if self.downsample is None else self.downsample(x)  # in place: nobody keeps y
+        return self.relu(y)
 
 
 def resnet(
@@ -70,7 +69,7 @@ def resnet(
     require(depth >= 8 and depth % 6 == 2, "depth", depth, "6n + 2 with n >= 1, such as 20")
     stem = _stem(in_channels, 16, kernel_size=3, stride=1)
     model = _network(stem, (16, 32, 64), (depth - 2) // 6, classes)
-    return _connect(
+    return connect(
         model, connectivity, input_size, in_channels, skip, freeze_skipped=freeze_skipped, init=init
     )
 
@@ -119,7 +118,7 @@ def resnet18(
     stem = _stem(in_channels, channels[0], kernel_size=7, stride=2)
     stem["maxpool"] = nn.MaxPool2d(3, stride=2, padding=1)
     model = _network(stem, channels, 2, classes)
-    return _connect(
+    return connect(
         model, connectivity, input_size, in_channels, skip, freeze_skipped=freeze_skipped, init=init
     )
 
@@ -153,24 +152,3 @@ def _network(
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return model
-
-
-def _connect(
-    model: nn.Module,
-    connectivity: Connectivity,
-    input_size: int | tuple[int, int],
-    in_channels: int,
-    skip: Skip | Sequence[Skip],
-    *,
-    freeze_skipped: bool,
-    init: Init,
-) -> nn.Module:
-    """Local networks are the convolutional ones converted: one definition, one set of names."""
-    require_choice("connectivity", connectivity, ("conv", "local"))
-    size = (input_size,) * 2 if isinstance(input_size, int) else tuple(input_size)
-    valid = len(size) == 2 and all(isinstance(v, int) and v >= 1 for v in size)
-    require(valid, "input_size", input_size, "a whole number >= 1 or two of them")
-    if connectivity == "conv":
-        return model
-    shape = (1, in_channels, *size)
-    return to_local(model, shape, skip, init, freeze_skipped=freeze_skipped, inplace=True)

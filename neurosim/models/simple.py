@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from neurosim.errors import require
-from neurosim.models.resnet import Connectivity, _connect
+from neurosim.models.connect import Connectivity, connect
 from neurosim.nn.convert import Init, Skip
 
 
@@ -43,12 +43,4 @@ def simple(
     modules["avgpool"] = nn.AdaptiveAvgPool2d(1)
     modules["flatten"] = nn.Flatten()
     modules["fc"] = nn.Linear(inputs, classes)
-    return _connect(
-        nn.Sequential(modules),
-        connectivity,
-        input_size,
-        in_channels,
-        skip,
-        freeze_skipped=False,
-        init=init,
-    )
+    return connect(nn.Sequential(modules), connectivity, input_size, in_channels, skip, init=init)

@@ -26,6 +26,7 @@ from neurosim.nn.local import (
     LocallyConnected2d,
     LocallyConnected3d,
 )
+from neurosim.nn.masked import MASKED, connect, mask_of
 from neurosim.nn.ops.local import check_backend
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -35,6 +36,7 @@ Example = Tensor | Sequence[Tensor] | int | Sequence[int]
 Init = Literal["independent", "copy"] | float
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+KNOWN = (*(MASKED[conv] for conv in CONV.values()), *CONV.values())  # subclasses first
 LOCAL = {1: LocallyConnected1d, 2: LocallyConnected2d, 3: LocallyConnected3d}
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -115,6 +117,7 @@ def to_local(
     for name in (names[0] for names in convolutions.values() if names[0] not in skipped):
         _check(model, name, sizes.get(name, []))
         twins[name] = _twin(model, name, sizes[name][0], init, backend)
+        twins[name].name = name
 
     model = model if inplace else deepcopy(model)
     for name, twin in twins.items():
@@ -252,7 +255,7 @@ def _check(model: nn.Module, name: str, sizes: list[tuple[int, ...]]) -> None:
         raise InvalidArgument(
             f"{who} must be a Conv1d, Conv2d or Conv3d, got {type(conv).__name__}; {way_out}"
         )
-    _check_forward(name, conv, CONV.values(), ("forward", "_conv_forward"))
+    _check_forward(name, conv, KNOWN, ("forward", "_conv_forward"))
     weight = conv._parameters.get("weight")
     if weight is None:
         raise InvalidArgument(
@@ -313,27 +316,51 @@ def _filled(twin: LocallyConnected, conv: Conv, init: Init) -> LocallyConnected:
     else:
         scale = conv.weight.square().mean().sqrt()
         layer.weight.normal_().mul_(init * scale).add_(conv.weight)
+    present: Any = getattr(conv, "present", None)
+    connect(layer, present, getattr(conv, "present_inputs", None))  # type: ignore[arg-type]
     return _as_before(layer, conv)
 
 
 @torch.no_grad()
 def _conv(layer: LocallyConnected) -> tuple[Conv, Spread]:
-    # One pass (Welford) that is exact for equal filters, so that a round trip is too.
-    std, mean = torch.std_mean(layer.weight, dim=list(range(layer.axes)), correction=0)
+    mean, std, number = _statistics(layer)
     conv = CONV[layer.axes](**_settings(layer)).to_empty(device=mean.device)
     conv.weight.copy_(mean)
     if layer.bias is not None and layer.bias.ndim > 1:
         conv.bias.copy_(layer.bias.flatten(1).mean(1)).requires_grad_(layer.bias.requires_grad)
-    return _as_before(conv, layer), _spread(mean, std)
+    somewhere = None if layer.present is None else layer.present.flatten(0, layer.axes - 1).any(0)
+    connect(conv, somewhere, getattr(layer, "present_inputs", None))
+    return _as_before(conv, layer), _spread(mean, std, number)
 
 
-def _spread(mean: Tensor, std: Tensor) -> Spread:
+def _statistics(layer: LocallyConnected) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation and number of present weights over positions: (O, C / g, *kernel).
+
+    Exact where all filters are equal, so that a round trip is too.
+    """
+    weight = layer.weight.flatten(0, layer.axes - 1)
+    mask = mask_of(layer)
+    if mask is None:
+        std, mean = torch.std_mean(weight, dim=0, correction=0)  # one pass (Welford)
+        return mean, std, torch.full(mean.shape, len(weight))
+    present = mask.flatten(0, layer.axes - 1)
+    number = present.sum(0).expand(weight.shape[1:])
+    some = weight.masked_fill(~present, -math.inf).amax(0).masked_fill(number == 0, 0)
+    weight, present = (weight - some) * present, present.expand_as(weight)
+    shift = weight.sum(0) / number.clamp(min=1)
+    variance = ((weight - shift) * present).square().sum(0) / number.clamp(min=1)
+    return some + shift, variance.sqrt(), number
+
+
+def _spread(mean: Tensor, std: Tensor, number: Tensor) -> Spread:
     precision = torch.finfo(mean.dtype).eps
-    mean, std = (x.to("cpu", torch.float64).abs() for x in (mean, std))
-    variance, total = std.square().sum(), (mean.square() + std.square()).sum()
+    exist = (number > 0).to("cpu")
+    mean, std, number = (x.to("cpu", torch.float64).abs()[exist] for x in (mean, std, number))
+    variance = (number * std.square()).sum()
+    total = variance + (number * mean.square()).sum()
     distance = (variance / total).sqrt().item() if total > 0 else 0.0
     snr = torch.where(std > precision * mean, mean / std, 1 / precision)
-    return Spread(distance, snr.mean().item())
+    return Spread(distance, snr.mean().item() if len(snr) else 0.0)
 
 
 def _as_before(new: Any, old: nn.Module) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import chain
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,19 +37,23 @@ class LocallyConnected(nn.Module):
     """What the layers of one, two and three dimensions share; use those.
 
     `weight[h, w]` is the filter of output position (h, w), in the shape of `nn.Conv2d.weight`;
-    in memory the elements of the kernel come first, which is what makes the layer fast.
+    in memory the elements of the kernel come first, which is what makes the layer fast. Like a
+    convolution, the layer answers in the memory format of its input; channels-last is the fastest.
     Arguments mean what they mean for `nn.ConvNd`, and besides:
 
     Args:
         input_size: spatial size of the input, which fixes the number of output positions.
         bias: True for one per channel, "position" for one per channel and position, or False.
-        backend: "auto", "matmul" or "naive" (loops, the reference).
+        backend: "auto", "matmul", "triton" (on GPUs) or "naive" (loops, the reference).
         init: "independent" draws every position's filter by itself, Kaiming normal with fan-out
             and ReLU gain; a number eps draws one filter for all and adds independent noise of
             eps times its standard deviation; a callable fills the weight in place.
     """
 
     axes: int
+    name = ""  # qualified, in the model that `to_local` made; errors say it
+    bias: nn.Parameter | None
+    present: Tensor | None
 
     def __init__(
         self,
@@ -103,7 +107,9 @@ class LocallyConnected(nn.Module):
         storage = torch.empty(taps, positions, in_channels // groups, out_channels, **options)
         self.weight = nn.Parameter(from_storage(storage, self.geometry))
         shape = (out_channels, *self.output_size) if bias == "position" else (out_channels,)
-        self.bias = nn.Parameter(torch.empty(shape, **options)) if bias else None
+        offsets = nn.Parameter(torch.empty(shape, **options)) if bias else None
+        self.register_parameter("bias", offsets)
+        self.register_buffer("present", None)  # which connections are; see neurosim.nn.masked
         self.reset_parameters()
 
     def _sizes(self, name: str, value: Size) -> tuple[int, ...]:
@@ -162,22 +168,25 @@ class LocallyConnected(nn.Module):
             bound = 1 / math.sqrt(self.in_channels // self.groups * fan)
             self.bias.uniform_(-bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
         """(N, C, *input_size) -> (N, O, *output_size), or both without N."""
+        x = input
         batched = x.ndim == self.axes + 2
         expected = (self.in_channels, *self.input_size)
         if x.ndim not in (self.axes + 1, self.axes + 2) or tuple(x.shape[-len(expected) :]) != (
             expected
         ):
             raise InvalidArgument(
-                f"input of {type(self).__name__} must be of shape {expected}, with or without a "
-                f"batch axis before it, got {tuple(x.shape)}"
+                f"input of {self._called()} must be of shape {expected}, with or without a batch "
+                f"axis before it, got {tuple(x.shape)}"
             )
         if not batched:
             x = x.unsqueeze(0)
         if self.padding_mode != "zeros" and any(self._pad):
             x = nn.functional.pad(x, self._pad, mode=self.padding_mode)
         weight, bias = self.weight, self.bias
+        if self.present is not None:
+            weight = weight * self.present
         kind = x.device.type
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
@@ -185,13 +194,25 @@ class LocallyConnected(nn.Module):
             bias = bias if bias is None else _lowered(bias, dtype)
         if x.dtype != weight.dtype:
             raise InvalidArgument(
-                f"input of {type(self).__name__} must have the weight's dtype {weight.dtype}, "
-                f"got {x.dtype}"
+                f"input of {self._called()} must have the weight's dtype {weight.dtype}, got "
+                f"{x.dtype}"
             )
         y = local_product(x, weight, self.geometry, self.backend)
         if bias is not None:
             y = y + bias.reshape(*bias.shape, *(1,) * (y.ndim - 1 - bias.ndim))
         return y if batched else y.squeeze(0)
+
+    def _called(self) -> str:
+        kind = type(self).__name__
+        return f"layer {self.name!r} ({kind})" if self.name else kind
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move and cast parameters, but keep their memory order when a model becomes channels-last.
+
+        Formats are for tensors of 4 and 5 axes; with five more, none here is mistaken for one.
+        """
+        more = range(5)
+        return super()._apply(lambda t: fn(t[(None,) * len(more)]).squeeze(tuple(more)), recurse)
 
     def extra_repr(self) -> str:
         """The arguments that differ from their defaults."""

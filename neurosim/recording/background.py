@@ -20,17 +20,18 @@ _HALF_GIGABYTE = 2**29
 class BackgroundWriter:
     """Appends rows to a started `RunWriter` from a thread of its own.
 
-    Rows wait in memory, at most `limit` bytes of them: beyond that `append` waits too. Values may
-    be functions that make the array, which the thread then calls. An error of the thread is
-    raised by the next call. Rows come into the file in the order of the calls, each whole, so
-    that what a kill leaves behind is the run up to some row.
+    Rows wait in memory, at most `limit` bytes of them: beyond that `append` waits too. Their
+    arrays must not change any more; values may be functions that make the array, which the
+    thread then calls. An error of the thread is raised by the next call. Rows come into the file
+    in the order of the calls, each whole, so that what a kill leaves behind is the run up to some
+    row.
     """
 
     def __init__(self, run: RunWriter, limit: int = _HALF_GIGABYTE) -> None:
         require(limit >= 1, "limit", limit, ">= 1 byte")
         self.run, self.limit = run, limit
         self._waiting: deque[tuple[str, Row, int]] = deque()
-        self._bytes = 0
+        self._rows = self._bytes = 0  # not in the file yet: those waiting and the one in work
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._ending = False
@@ -41,17 +42,16 @@ class BackgroundWriter:
         """Add one row; `size` is what it keeps in memory, where its values are functions."""
         size = _size(row) if size is None else size
         with self._changed:
-            self._check()
             # A row larger than the limit goes through alone.
-            self._wait(lambda: not self._waiting or self._bytes + size <= self.limit)
+            self._wait(lambda: not self._rows or self._bytes + size <= self.limit)
             self._waiting.append((scale, row, size))
-            self._bytes += size
+            self._rows, self._bytes = self._rows + 1, self._bytes + size
             self._changed.notify_all()
 
     def flush(self) -> None:
         """Wait until everything is in the file."""
         with self._changed:
-            self._wait(lambda: not self._bytes and not self._waiting)
+            self._wait(lambda: not self._rows)
 
     def close(self, status: str = Status.COMPLETE, message: str = "") -> None:
         """Write what is waiting and end the run with a status."""
@@ -68,9 +68,6 @@ class BackgroundWriter:
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         self._changed.wait_for(lambda: ready() or self._error is not None)
-        self._check()
-
-    def _check(self) -> None:
         if self._error is not None:
             raise self._error
 
@@ -88,11 +85,10 @@ class BackgroundWriter:
                 with self._changed:
                     self._error = error
                     self._waiting.clear()
-                    self._bytes = 0
                     self._changed.notify_all()
                 return
             with self._changed:
-                self._bytes -= size
+                self._rows, self._bytes = self._rows - 1, self._bytes - size
                 self._changed.notify_all()
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,7 +27,6 @@ from torch import Tensor
 
 from neurosim.errors import require_choice
 from neurosim.nn.local import LocallyConnected
-from neurosim.nn.ops.local.matmul import from_storage, to_storage
 
 Border = Literal["share", "exclude"]
 BORDERS = ("share", "exclude")
@@ -80,9 +79,36 @@ class Frame:
         )
         return Frame(self.period, self.complete, *moved)
 
+    @cached_property
+    def by_grid(self) -> tuple[Frame, ...]:
+        """A frame for each grid by itself."""
+        return tuple(self._only(number) for number in range(len(self.members)))
+
+    def _only(self, number: int) -> Frame:
+        chosen = (self.grid == number).nonzero().flatten()
+        return Frame(
+            self.period,
+            len(self.members) == 1 and self.complete,
+            self.positions[chosen],
+            torch.zeros_like(chosen),
+            self.members[number : number + 1],
+            self.rows[chosen],
+            self.interior,
+        )
+
     def mean(self, values: Tensor) -> Tensor:
         """Means over the members of every grid: (P, ...) -> (G, ...)."""
-        return (self._averaging(values) @ values.flatten(1)).unflatten(1, values.shape[1:])
+        means = self.sums(values.flatten(1)) / self.members[:, None]
+        return means.unflatten(1, values.shape[1:])
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sums over the members of every grid: (..., P, n) -> (..., G, n), as one product."""
+        return self._membership.to(values.dtype) @ values
+
+    @cached_property
+    def _membership(self) -> Tensor:
+        """Whether each position belongs to each grid, (G, P)."""
+        return self.grid == torch.arange(len(self.members), device=self.grid.device)[:, None]
 
     def part(self, storage: Tensor) -> Tensor:
         """Storage (taps, positions, ...) of the positions that take part: a view if all do."""
@@ -105,18 +131,6 @@ class Frame:
         """Write weights (P, taps C, O) of the torus frame back to (taps, positions, C, O)."""
         flat = storage.view(storage.shape[0] * storage.shape[1], -1)
         flat.index_copy_(0, self.rows.flatten(), weights.reshape(self.rows.numel(), -1))
-
-    def mean_by_tap(self, part: Tensor) -> Tensor:
-        """Means over the members of every grid: (taps, P, ...) -> (taps, G, ...).
-
-        All members of a grid share one order of taps, so means need no torus frame.
-        """
-        return (self._averaging(part) @ part.flatten(2)).unflatten(2, part.shape[2:])
-
-    def _averaging(self, like: Tensor) -> Tensor:
-        """The matrix (G, P) that averages over members: one product instead of G reductions."""
-        grids = torch.arange(len(self.members), device=like.device)[:, None]
-        return (self.grid == grids).to(like.dtype) / self.members[:, None]
 
 
 def frame_of(layer: LocallyConnected, border: Border = "share") -> Frame:
@@ -180,25 +194,3 @@ def _before(layer: LocallyConnected) -> tuple[int, ...]:
     if isinstance(layer.padding, str):
         return (0,) * layer.axes
     return tuple(layer.padding)  # type: ignore[arg-type]
-
-
-class Storage:
-    """A layer's weights as (taps, positions, C / groups, O), written back on leaving the block.
-
-    Weights lie in memory like this already and are then changed in place; only weights that
-    somebody has replaced by others in another order are copied.
-    """
-
-    def __init__(self, layer: LocallyConnected) -> None:
-        self.layer = layer
-
-    def __enter__(self) -> Tensor:
-        weight = self.layer.weight.detach()
-        self.storage = to_storage(weight, self.layer.geometry)
-        self.copied = self.storage.data_ptr() != weight.data_ptr()
-        return self.storage
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self.copied and kind is None:
-            with torch.no_grad():
-                self.layer.weight.copy_(from_storage(self.storage, self.layer.geometry))

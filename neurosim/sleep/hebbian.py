@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neurosim.errors import StabilityError, require
 from neurosim.sleep.frame import Frame
-from neurosim.sleep.operator import Operator
+from neurosim.sleep.operator import Operator, largest_singular_value
 from neurosim.sleep.patterns import Source, TileShape, rows
 
 
@@ -37,7 +37,7 @@ class Hebbian:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch"):
-            require(getattr(self, name) >= 1, f"sleep.{name}", getattr(self, name), ">= 1")
+            check_count(f"sleep.{name}", getattr(self, name))
         require(
             math.isfinite(self.rate) and self.rate > 0, "sleep.rate", self.rate, "finite and > 0"
         )
@@ -95,16 +95,28 @@ def noisy(tile: Tensor, weights: Tensor, noise: float, generator: torch.Generato
     """What every neuron sees of a tile (D, O): itself, or with noise drawn for each neuron."""
     if noise == 0:
         return tile.expand_as(weights)
-    drawn = torch.empty_like(weights).normal_(0, noise, generator=generator)
-    return drawn.add_(tile)
+    device = weights.device if generator is None else generator.device  # a seed is a seed
+    drawn = torch.empty(weights.shape, dtype=weights.dtype, device=device)
+    return drawn.normal_(0, noise, generator=generator).to(weights.device).add_(tile)
+
+
+def check_count(name: str, count: object) -> None:
+    """A count is a whole number of at least 1."""
+    require(isinstance(count, int | np.integer) and count >= 1, name, count, "a whole number >= 1")
 
 
 def check_redraw(redraw: int | None) -> None:
     """New tiles every so many sleeps, or never."""
-    require(redraw is None or redraw >= 1, "sleep.redraw", redraw, ">= 1 or None")
+    if redraw is not None:
+        check_count("sleep.redraw", redraw)
 
 
-@lru_cache(maxsize=32)
+def draw_of(redraw: int | None, number: int) -> int:
+    """Which sequence of tiles sleep number `number` of a run shows."""
+    return 0 if redraw is None else number // redraw
+
+
+@lru_cache(maxsize=16)  # the layers of a network have few different shapes
 def _operator(hebbian: Hebbian, patterns: Source, shape: TileShape, draw: int) -> Operator:
     deviations = []
     for stream in patterns.streams(shape, hebbian.tiles, draw):
@@ -116,28 +128,17 @@ def _operator(hebbian: Hebbian, patterns: Source, shape: TileShape, draw: int) -
             gradient = z @ tiles / hebbian.batch + hebbian.gamma * change
             movement = hebbian.momentum * movement - hebbian.rate * gradient
             change = change + movement
-            largest = max(largest, _largest_moment(tiles))
-        bound = 2 * (1 + hebbian.momentum) / (largest + hebbian.gamma)
+            largest = max(largest, largest_singular_value(tiles) ** 2 / hebbian.batch)
+        safe = 2 * (1 + hebbian.momentum) / (largest + hebbian.gamma)
         operator = Operator((identity + change)[None], identity[None])
         try:
             operator.check()
         except StabilityError as error:
             raise StabilityError(
-                f"sleep.rate must be below 2 (1 + momentum) / (largest eigenvalue of C + gamma) "
-                f"= {bound:.3g} for D = {shape.dimension} in batches of {hebbian.batch}, "
-                f"got {hebbian.rate:g}"
+                f"sleep.rate must let deviations shrink, which it surely does below "
+                f"2 (1 + momentum) / (largest eigenvalue of C + gamma) = {safe:.3g} for "
+                f"D = {shape.dimension} in batches of {hebbian.batch}, got {hebbian.rate:g}"
             ) from error
         deviations.append(operator.deviation)
     deviation = torch.cat(deviations)
     return Operator(deviation, torch.eye(shape.dimension, dtype=torch.float64).expand_as(deviation))
-
-
-def _largest_moment(tiles: Tensor) -> float:
-    """Largest eigenvalue of C = mean_b x_b x_b^T, to a few per cent, by power iteration."""
-    vector = tiles[0] / tiles[0].norm().clamp_min(1e-300)
-    size = 0.0
-    for _ in range(8):
-        vector = tiles.T @ (tiles @ vector) / len(tiles)
-        size = float(vector.norm())
-        vector = vector / max(size, 1e-300)
-    return size

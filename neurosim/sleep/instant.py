@@ -14,10 +14,32 @@ from neurosim.sleep.frame import Frame
 class Instant:
     """w_i <- (1/N) sum_j w_j over each grid, the limit of Eq. 5 for gamma -> 0 (Sec. 4)."""
 
-    def apply(self, storage: Tensor, frame: Frame) -> None:
-        """Share weights (taps, positions, C, O) in place."""
-        mean = frame.mean_by_tap(frame.part(storage))
-        if frame.complete:
-            torch.index_select(mean, 1, frame.grid, out=storage)
-        else:
-            frame.set_part(storage, mean.index_select(1, frame.grid))
+    def apply(self, storage: Tensor, frame: Frame, present: Tensor | None = None) -> None:
+        """Share weights (taps, positions, C, O) in place.
+
+        All members of a grid share one order of taps, so means need no torus frame. With
+        `present`, in the shape of the weights, they are over the connections that are present,
+        and absent ones stay 0.
+        """
+        chunk = 1 if storage.device.type == "cpu" else len(storage)  # one tap stays in the cache
+        masks = [None] * len(storage) if present is None else present.split(chunk)
+        for taps, mask in zip(storage.split(chunk), masks, strict=False):
+            _share(taps, frame, mask)
+
+
+def _share(storage: Tensor, frame: Frame, present: Tensor | None) -> None:
+    """The same for some of the taps; half precision is averaged in single."""
+    part = frame.part(storage)
+    wide = part.flatten(2).to(torch.promote_types(part.dtype, torch.float32))
+    if present is None:
+        mean = frame.sums(wide).div_(frame.members[:, None])
+    else:
+        counted = frame.part(present).flatten(2).to(wide.dtype)
+        mean = frame.sums(wide * counted) / frame.sums(counted).clamp_min(1)
+    mean = mean.to(part.dtype).unflatten(2, part.shape[2:])
+    if frame.complete:
+        torch.index_select(mean, 1, frame.grid, out=storage)
+    else:
+        frame.set_part(storage, mean.index_select(1, frame.grid))
+    if present is not None:
+        storage.mul_(present)

@@ -6,10 +6,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from neurosim.nn.ops.local.matmul import from_storage, to_storage
 from neurosim.sleep.frame import Border, frame_of
 from neurosim.sleep.instant import Instant
-from neurosim.sleep.share import exact_products, local_layers
+from neurosim.sleep.layers import exact_products, local_layers, present_in, stored
 
 
 @torch.no_grad()
@@ -23,7 +22,5 @@ def share_moments(optimizer: Optimizer, model: nn.Module, border: Border = "shar
         for layer in local_layers(model).values():
             for moment in optimizer.state.get(layer.weight, {}).values():
                 if isinstance(moment, torch.Tensor) and moment.shape == layer.weight.shape:
-                    storage = to_storage(moment, layer.geometry)
-                    Instant().apply(storage, frame_of(layer, border))
-                    if storage.data_ptr() != moment.data_ptr():
-                        moment.copy_(from_storage(storage, layer.geometry))
+                    with stored(moment, layer.geometry) as storage:
+                        Instant().apply(storage, frame_of(layer, border), present_in(layer))

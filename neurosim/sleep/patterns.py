@@ -25,8 +25,9 @@ class Patterns:
     """Seeded tiles, one sequence for every number of components D = C_in / groups * k^2.
 
     Gaussian tiles as in the published code; rectified, because rates are not negative; or one
-    element at a time, as when one grid of the layer below is active (Sec. 4.1). All have
-    E[x x^T] = I, but for the rectified ones, max(x, 0) of a Gaussian x.
+    element after the other, as when one grid of the layer below is active at a time (Sec. 4.1),
+    which leaves nothing to draw. All have E[x x^T] = I, but for the rectified ones, max(x, 0) of
+    a Gaussian x.
     """
 
     kind: Kind = "gaussian"
@@ -40,7 +41,7 @@ class Patterns:
         """`count` tiles for a layer; the sequence numbered `draw` of those with this seed."""
         seed = np.random.SeedSequence(self.seed, spawn_key=(shape.dimension, draw))
         if self.kind == "one-hot":
-            return [OneHot(shape.dimension, count, seed, order="random")]
+            return [OneHot(shape.dimension, count, seed)]
         rectified = self.kind == "rectified"
         return [Gaussian(shape.dimension, count, seed, rectified=rectified)]
 

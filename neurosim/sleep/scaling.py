@@ -19,7 +19,8 @@ def norms(part: Tensor, frame: Frame, scaling: Scaling) -> Tensor:
     "neuron": of its own filter. "grid": of the filters of its grid and output channel, as a root
     mean square. "layer": of all filters of the layer.
     """
-    squares = part.square().sum((0, 2), dtype=torch.promote_types(part.dtype, torch.float32))
+    wide = part.to(torch.promote_types(part.dtype, torch.float32))  # squares of halves underflow
+    squares = wide.square().sum((0, 2))
     if scaling == "grid":
         squares = frame.mean(squares).index_select(0, frame.grid)
     elif scaling == "layer":
@@ -32,4 +33,4 @@ def rescale(storage: Tensor, frame: Frame, scaling: Scaling, before: Tensor) -> 
     part = frame.part(storage)
     after = norms(part, frame, scaling)
     factor = torch.where(after > 0, before / after, torch.ones_like(after))
-    frame.set_part(storage, part * factor[:, None].to(part.dtype))
+    frame.set_part(storage, (part * factor[:, None]).to(part.dtype))

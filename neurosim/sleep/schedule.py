@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from neurosim.errors import require, require_choice
+from neurosim.sleep.hebbian import check_count
 
 PHASES = ("epoch", "global")
 
@@ -32,7 +33,7 @@ class EveryBatches:
     phase: Literal["epoch", "global"] = "epoch"
 
     def __post_init__(self) -> None:
-        require(self.n >= 1, "schedule.n", self.n, "a whole number >= 1")
+        check_count("schedule.n", self.n)
         require_choice("schedule.phase", self.phase, PHASES)
 
     def due(self, now: Moment, snr: Callable[[], float]) -> bool:
@@ -47,7 +48,7 @@ class EveryEpochs:
     n: int = 1
 
     def __post_init__(self) -> None:
-        require(self.n >= 1, "schedule.n", self.n, "a whole number >= 1")
+        check_count("schedule.n", self.n)
 
     def due(self, now: Moment, snr: Callable[[], float]) -> bool:
         """Whether to sleep now."""
@@ -82,7 +83,7 @@ class BelowSNR:
     def __post_init__(self) -> None:
         finite = math.isfinite(self.threshold) and self.threshold > 0
         require(finite, "schedule.threshold", self.threshold, "finite and > 0")
-        require(self.check >= 1, "schedule.check", self.check, "a whole number >= 1")
+        check_count("schedule.check", self.check)
 
     def due(self, now: Moment, snr: Callable[[], float]) -> bool:
         """Whether to sleep now."""

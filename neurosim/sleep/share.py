@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,14 +14,17 @@ from torch import Tensor, nn
 from neurosim.errors import InvalidArgument, StabilityError, require, require_choice
 from neurosim.nn.local import LocallyConnected
 from neurosim.sleep.circuit import Circuit
-from neurosim.sleep.frame import BORDERS, Border, Frame, Storage, frame_of
-from neurosim.sleep.hebbian import Hebbian
+from neurosim.sleep.frame import BORDERS, Border, frame_of
+from neurosim.sleep.hebbian import Hebbian, draw_of
 from neurosim.sleep.instant import Instant
+from neurosim.sleep.layers import exact_products, local_layers, present_in, refuse_absent, stored
+from neurosim.sleep.layerwise import Layerwise
+from neurosim.sleep.operator import check_growth
 from neurosim.sleep.patterns import Patterns, Source, Tiles, TileShape
 from neurosim.sleep.scaling import SCALINGS, Scaling, norms, rescale
 from neurosim.sleep.statistics import LayerStatistics, layer_statistics
 
-Mechanism = Instant | Hebbian | Circuit
+Mechanism = Instant | Hebbian | Circuit | Layerwise
 
 
 class Slept(NamedTuple):
@@ -35,12 +39,14 @@ class Sleep:
     """How layers sleep: the mechanism and everything around it.
 
     Args:
-        mechanism: `Instant()`, `Hebbian(...)` or `Circuit(...)`.
+        mechanism: `Instant()`, `Hebbian(...)`, `Circuit(...)` or `Layerwise(...)`.
         border: "share" lets positions at the image's border sleep like all others, "exclude"
             leaves out those whose receptive field leaves the image.
-        patterns: what lateral connections show (not used by `Instant`).
-        noise: standard deviation of noise that every neuron sees by itself (App. A.3). Every
-            neuron is then stepped, because no operator describes the sleep.
+        patterns: what lateral connections show, of one kind or by the layer's name; to the first
+            layer only for `Layerwise`, and not used by `Instant`.
+        noise: standard deviation of noise that every neuron sees by itself (App. A.3), for
+            `Hebbian` and `Circuit`. Every neuron is then stepped, because no operator describes
+            the sleep; drawn by `generator` if there is one and else by torch's own.
         scaling: norms that return after the sleep to what they were before it: of each
             "neuron", "grid" or "layer".
     """
@@ -54,85 +60,128 @@ class Sleep:
     def __post_init__(self) -> None:
         if not isinstance(self.mechanism, Mechanism):
             raise InvalidArgument(
-                f"mechanism must be Instant(), Hebbian(...) or Circuit(...), got {self.mechanism!r}"
+                "mechanism must be Instant(), Hebbian(...), Circuit(...) or Layerwise(...), "
+                f"got {self.mechanism!r}"
+            )
+        by_layer = isinstance(self.patterns, Mapping) and not isinstance(self.mechanism, Layerwise)
+        if not (isinstance(self.patterns, Source) or by_layer):
+            raise InvalidArgument(
+                "patterns must be Patterns(...) or Tiles(...), or either for every layer by name "
+                f"(but for Layerwise, which shows the first layer only), got {self.patterns!r}"
             )
         require_choice("border", self.border, BORDERS)
-        require(self.noise >= 0, "noise", self.noise, ">= 0")
+        require(0 <= self.noise < math.inf, "noise", self.noise, "finite and >= 0")
         require(self.scaling in SCALINGS, "scaling", self.scaling, f"one of {SCALINGS}")
-        if self.noise and isinstance(self.mechanism, Instant):
-            raise InvalidArgument(
-                f"noise must be 0 for Instant(), which shows no inputs, got {self.noise}"
-            )
+        if self.noise and not isinstance(self.mechanism, Hebbian | Circuit):
+            kind = type(self.mechanism).__name__
+            raise InvalidArgument(f"noise must be 0 for {kind}(), got {self.noise}")
 
+    @torch.no_grad()
     def __call__(
         self, model: nn.Module, number: int = 0, generator: torch.Generator | None = None
     ) -> None:
         """Let every locally connected layer sleep; this is sleep number `number` of the run."""
-        for name, layer in local_layers(model).items():
-            self.layer(layer, name, number, generator)
+        layers, mechanism = local_layers(model), self.mechanism
+        with exact_products(), ExitStack() as awake_again:
+            for layer in layers.values():
+                awake_again.enter_context(self._homeostasis(layer))
+            if isinstance(mechanism, Layerwise):
+                patterns, draw = self._patterns("", generator), draw_of(mechanism.redraw, number)
+                mechanism.apply(model, self.border, patterns, draw)
+                return
+            for name, layer in layers.items():
+                with _naming(name):
+                    self._sleep(layer, name, mechanism, number, generator)
 
-    @torch.no_grad()
-    def layer(
+    def check(self, model: nn.Module) -> None:
+        """Refuse a model with a layer that cannot sleep like this, before it is trained.
+
+        Operators are computed now that the first sleep would have to compute.
+        """
+        for name, layer in local_layers(model).items():
+            if isinstance(self.mechanism, Hebbian | Circuit):
+                refuse_absent(layer, name, self.mechanism)
+                if self.noise == 0:
+                    with _naming(name):
+                        self.mechanism.operator(self._patterns(name, None), _shape(layer))
+
+    @contextmanager
+    def _homeostasis(self, layer: LocallyConnected) -> Iterator[None]:
+        """Norms return to what they were."""
+        if self.scaling is None:
+            yield
+            return
+        frame = frame_of(layer, self.border)
+        with stored(layer.weight, layer.geometry) as storage:
+            before = norms(frame.part(storage), frame, self.scaling)
+        yield
+        with stored(layer.weight, layer.geometry) as storage:
+            rescale(storage, frame, self.scaling, before)
+
+    def _sleep(
         self,
         layer: LocallyConnected,
-        name: str = "layer",
-        number: int = 0,
-        generator: torch.Generator | None = None,
+        name: str,
+        mechanism: Instant | Hebbian | Circuit,
+        number: int,
+        generator: torch.Generator | None,
     ) -> None:
         """Let one layer sleep."""
         frame = frame_of(layer, self.border)
         if len(frame.positions) == 0:
-            return
-        try:
-            with Storage(layer) as storage, exact_products():
-                before = norms(frame.part(storage), frame, self.scaling) if self.scaling else None
-                self._apply(storage, frame, layer, name, number, generator)
-                if before is not None:
-                    rescale(storage, frame, self.scaling, before)
-        except StabilityError as error:
-            raise StabilityError(f"layer {name!r} cannot sleep like this: {error}") from error
-
-    def _apply(
-        self,
-        storage: Tensor,
-        frame: Frame,
-        layer: LocallyConnected,
-        name: str,
-        number: int,
-        generator: torch.Generator | None,
-    ) -> None:
-        mechanism = self.mechanism
+            return None
         if isinstance(mechanism, Instant):
-            return mechanism.apply(storage, frame)
-        channels = layer.in_channels // layer.groups
-        shape = TileShape(layer.groups, channels, layer.kernel_size)
-        patterns = self._patterns(name)
-        draw = 0 if mechanism.redraw is None else number // mechanism.redraw
-        if generator is not None and isinstance(patterns, Patterns):
-            seed = torch.randint(2**62, (), generator=generator, device=generator.device)
-            patterns = Patterns(patterns.kind, int(seed))
-        if self.noise == 0:
-            operator = mechanism.operator(patterns, shape, draw)
-            return operator.to(storage.device, storage.dtype).apply(storage, frame)
-        weights = frame.gather(storage)
-        slept = mechanism.step(
-            weights.to(torch.promote_types(weights.dtype, torch.float32)),
-            frame,
-            patterns,
-            shape,
-            noise=self.noise,
-            draw=draw,
-            generator=generator,
-        )
-        return frame.scatter(slept.to(storage.dtype), storage)
+            with stored(layer.weight, layer.geometry) as storage:
+                return mechanism.apply(storage, frame, present_in(layer))
+        refuse_absent(layer, name, mechanism)
+        shape = _shape(layer)
+        patterns, draw = self._patterns(name, generator), draw_of(mechanism.redraw, number)
+        with stored(layer.weight, layer.geometry) as storage:
+            if self.noise == 0:
+                operator = mechanism.operator(patterns, shape, draw)
+                return operator.to(storage.device, storage.dtype).apply(storage, frame)
+            weights = frame.gather(storage)
+            weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
+            slept = mechanism.step(
+                weights,
+                frame,
+                patterns,
+                shape,
+                noise=self.noise,
+                draw=draw,
+                generator=generator,
+            )
+            check_growth("weights", float(slept.norm() / weights.norm().clamp_min(1e-30)))
+            return frame.scatter(slept.to(storage.dtype), storage)
 
-    def _patterns(self, name: str) -> Source:
-        if isinstance(self.patterns, Patterns | Tiles):
-            return self.patterns
-        if name not in self.patterns:
-            known = ", ".join(self.patterns) or "none"
-            raise InvalidArgument(f"patterns must have an entry for layer {name!r}, got {known}")
-        return self.patterns[name]
+    def _patterns(self, name: str, generator: torch.Generator | None) -> Source:
+        """The patterns of a layer, drawn anew if there is a generator."""
+        patterns = self.patterns
+        if isinstance(patterns, Mapping):
+            if name not in patterns:
+                known = ", ".join(patterns) or "none"
+                raise InvalidArgument(
+                    f"patterns must have an entry for layer {name!r}, got {known}"
+                )
+            patterns = patterns[name]
+        if generator is None or not isinstance(patterns, Patterns):
+            return patterns
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+        return Patterns(patterns.kind, int(seed))
+
+
+def _shape(layer: LocallyConnected) -> TileShape:
+    """What one neuron of a layer sees."""
+    return TileShape(layer.groups, layer.in_channels // layer.groups, layer.kernel_size)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say which layer a sleep is not stable for."""
+    try:
+        yield
+    except StabilityError as error:
+        raise StabilityError(f"layer {name!r} cannot sleep like this: {error}") from error
 
 
 def share(
@@ -153,36 +202,15 @@ def share(
 
         >>> share(model, Circuit(presentations=1000))["layer1.0.conv1"].after.snr
     """
-    given = Tiles(patterns) if isinstance(patterns, Tensor) else patterns or Patterns()
-    sleep = Sleep(mechanism or Instant(), border, given, noise, scaling)
+    given = Tiles(patterns) if isinstance(patterns, Tensor) else patterns
+    sleep = Sleep(
+        Instant() if mechanism is None else mechanism,
+        border,
+        Patterns() if given is None else given,
+        noise,
+        scaling,
+    )
     layers = local_layers(model_or_layer)
     before = {name: layer_statistics(layer) for name, layer in layers.items()}
     sleep(model_or_layer, generator=generator)
     return {name: Slept(before[name], layer_statistics(layer)) for name, layer in layers.items()}
-
-
-def local_layers(model: nn.Module) -> dict[str, LocallyConnected]:
-    """The locally connected layers of a model by qualified name; of a layer, itself."""
-    found = {
-        name or "layer": module
-        for name, module in model.named_modules()
-        if isinstance(module, LocallyConnected)
-    }
-    if not found:
-        raise InvalidArgument(
-            f"model must have a locally connected layer to sleep, got a {type(model).__name__} "
-            "without one: convert it with neurosim.nn.to_local"
-        )
-    return found
-
-
-@contextmanager
-def exact_products() -> Iterator[None]:
-    """Matrix products in full single precision, whatever the wake phase is allowed."""
-    allowed = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(allowed)

@@ -8,7 +8,8 @@ channel), three measures of the same thing, which are not functions of each othe
     mean_to_std  mean_j |mean_j| / std_j          (what the published network code logs)
 
 each over the interior positions of the layer, and over each grid, averaged over grids. Within a
-grid all variances are 0 after an instant share, and the first and last are infinite.
+grid variances are 0 to rounding after an instant share, and the first and last all but infinite.
+Absent connections (`neurosim.nn.masked`) do not count.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import torch
 from torch import Tensor
 
 from neurosim.nn.local import LocallyConnected
-from neurosim.nn.ops.local.matmul import to_storage
+from neurosim.nn.ops.local import to_storage
 from neurosim.sleep.frame import Frame, frame_of
+from neurosim.sleep.layers import present_in
 
 
 @dataclass(frozen=True)
@@ -58,68 +60,85 @@ def measure(layer: LocallyConnected) -> Tensor:
     """
     storage = to_storage(layer.weight.detach(), layer.geometry)
     storage = storage.to(torch.promote_types(storage.dtype, torch.float32))
-    cells = _cells(frame_of(layer))
+    cells, present = _cells(frame_of(layer)), present_in(layer)
     chunk = 1 if storage.device.type == "cpu" else len(storage)  # one tap stays in the cache
-    moments = [_moments(taps, cells) for taps in storage.split(chunk)]
-    mean, variance = (torch.cat(parts) for parts in zip(*moments, strict=True))  # (taps, cells, .)
-
-    grids = mean.unflatten(1, (-1, 2)), variance.unflatten(1, (-1, 2)), cells.members.view(-1, 2)
-    grid_mean, grid_variance = _pooled(*grids, dim=2)
-    inside = mean[:, 0::2], variance[:, 0::2], cells.members[0::2]
-    inside_mean, inside_variance = _pooled(*inside, dim=1)
-    members = cells.members[:, None].to(mean.dtype)
-    size = storage.shape[1] * storage.shape[2] * storage.shape[3] * storage.shape[0]
-    weights = grids[2].sum(1)[:, None].to(mean.dtype)
-    return torch.stack(
-        [
-            *_measures(inside_mean, inside_variance),
-            *_measures(grid_mean, grid_variance),
-            ((weights * grid_variance).sum() / size).sqrt(),
-            (members * (variance + mean.square())).sum().sqrt(),
-        ]
-    )
+    masks = [None] * len(storage) if present is None else present.split(chunk)
+    parts = zip(storage.split(chunk), masks, strict=False)
+    sums = torch.stack([_sums(_moments(taps, mask, cells)) for taps, mask in parts]).sum(0)
+    components = storage.shape[0] * storage.shape[2] * storage.shape[3]
+    grids = cells.belongs.shape[0] // 2
+    connections = storage.numel() if present is None else present.sum()
+    divisors = sums.new_tensor([components] * 3 + [components * grids] * 3 + [connections, 1])
+    means = sums / divisors
+    return torch.cat([means[:6], means[6:].sqrt()])
 
 
 class Cells(NamedTuple):
     """The grids of a layer, each split into interior (even numbers) and border (odd)."""
 
     of: Tensor  # (positions,)
-    members: Tensor  # (2 G,)
-    averaging: Tensor  # (2 G, positions), rows of empty cells are 0
+    belongs: Tensor  # (2 G, positions), whether each position is in each cell
 
 
 @lru_cache(maxsize=256)
 def _cells(frame: Frame) -> Cells:
     of = 2 * frame.grid + (~frame.interior).long()
     numbers = torch.arange(2 * len(frame.members), device=of.device)[:, None]
-    belongs = (of == numbers).double()
-    members = belongs.sum(1)
-    return Cells(of, members, belongs / members.clamp_min(1)[:, None])
+    return Cells(of, of == numbers)
 
 
-def _moments(taps: Tensor, cells: Cells) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the members of every cell: (taps, positions, C, O) to (., 2 G, C O)."""
+class Moments(NamedTuple):
+    """Of every component (C O) of some taps, over the neurons of every cell or grid."""
+
+    mean: Tensor  # (taps, cells, C O)
+    variance: Tensor  # the same
+    count: Tensor  # of neurons that have this component; broadcasts to the same
+
+
+def _moments(taps: Tensor, present: Tensor | None, cells: Cells) -> Moments:
+    """Moments over the members of every cell, from weights (taps, positions, C, O)."""
     values = taps.flatten(2)
-    averaging = cells.averaging.to(values.dtype)
-    mean = averaging @ values
+    belongs = cells.belongs.to(values.dtype)
+    if present is None:
+        count = belongs.sum(1)[None, :, None]
+    else:
+        count = belongs @ present.flatten(2).to(values.dtype)
+    divisor = count.clamp_min(1)
+    mean = (belongs @ values).div_(divisor)
     deviation = mean.index_select(1, cells.of).sub_(values)
-    return mean, averaging @ deviation.square_()
+    if present is not None:
+        deviation *= present.flatten(2)
+    return Moments(mean, (belongs @ deviation.square_()).div_(divisor), count)
 
 
-def _pooled(mean: Tensor, variance: Tensor, members: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of groups taken together, along `dim`."""
-    share = (members / members.sum(-1, keepdim=True))[..., None].to(mean.dtype)
-    total = (share * mean).sum(dim, keepdim=True)
-    pooled = (share * (variance + (mean - total).square())).sum(dim)
-    return total.squeeze(dim), pooled
+def _sums(cells: Moments) -> Tensor:
+    """Sums over components: three measures of the interior, three of all grids, and squares.
+
+    The last two are those of deviations from the grid's mean, and of the weights.
+    """
+    interior = _pooled(Moments(*(part[:, 0::2] for part in cells)), dim=1)
+    grids = _pooled(Moments(*(part.unflatten(1, (-1, 2)) for part in cells)), dim=2)
+    deviations = (grids.count * grids.variance).sum()
+    means = (grids.count * grids.mean.square()).sum()
+    return torch.stack([*_measures(interior), *_measures(grids), deviations, deviations + means])
 
 
-def _measures(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The three measures, averaged over components (and grids).
+def _pooled(cells: Moments, dim: int) -> Moments:
+    """Moments of several cells taken together, along `dim`."""
+    count = cells.count.sum(dim, keepdim=True)
+    share = cells.count / count.clamp_min(1)
+    mean = (share * cells.mean).sum(dim, keepdim=True)
+    variance = (share * (cells.variance + (cells.mean - mean).square_())).sum(dim)
+    return Moments(mean.squeeze(dim), variance, count.squeeze(dim))
+
+
+def _measures(moments: Moments) -> tuple[Tensor, Tensor, Tensor]:
+    """The three measures, summed over components (and grids).
 
     A component that is 0 in every neuron has neither signal nor noise: it counts as 0.
     """
-    signal = mean.square()
-    snr = (signal / variance).nan_to_num_(nan=0.0, posinf=torch.inf)
-    inverse = (variance / signal).nan_to_num_(nan=0.0, posinf=torch.inf)
-    return snr.mean(), inverse.mean(), snr.sqrt().mean()
+    signal, noise = moments.mean.square(), moments.variance
+    nothing = (signal == 0) & (noise == 0)
+    snr = (signal / noise).masked_fill_(nothing, 0)
+    inverse = (noise / signal).masked_fill_(nothing, 0)
+    return snr.sum(), inverse.sum(), snr.sqrt().sum()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from torch import nn
 
 from neurosim.data import Augment, Dataset, Files, load
 from neurosim.errors import InvalidArgument
-from neurosim.models import resnet18, resnet20, simple
+from neurosim.models import resnet18, resnet20, simple, vision_transformer
 from neurosim.training.settings import DataSettings, NetworkSettings
 
 TINY = 48  # TinyImageNet's images are cropped to 48 pixels (Sec. 5.1)
@@ -14,18 +17,24 @@ TINY = 48  # TinyImageNet's images are cropped to 48 pixels (Sec. 5.1)
 
 def build_data(settings: DataSettings, seed: int) -> Dataset:
     """The set, cut as asked: `test` are the images that training is evaluated on."""
-    data = load(settings.dataset, settings.data)
+    size = settings.image_size
+    options: dict[str, Any] = {} if size is None else {"size": size}
+    data = load(settings.dataset, settings.data, **options)
     if settings.validation:
         data = data.split(settings.validation, seed)
     if settings.subset is not None:
         data = data.subset(settings.subset, seed)
+    if settings.test_subset is not None:
+        data = replace(data, test=data.test.subset(settings.test_subset))
     return data
 
 
 def build_augment(settings: DataSettings, data: Dataset) -> Augment:
-    """How training images vary; ImageNet's are cropped and flipped as in the paper."""
+    """How training images vary; ImageNet's are flipped as in the paper."""
     if isinstance(data.train, Files):
-        return Augment(flip=True, repetitions=settings.repetitions, crop="resize")
+        flip = settings.flip or settings.dataset == "imagenet"
+        crop, repetitions = settings.crop, settings.repetitions
+        return Augment(settings.pad, flip, repetitions, crop=crop)  # a pad is refused
     return Augment(
         pad=settings.pad,
         flip=settings.flip,
@@ -36,7 +45,7 @@ def build_augment(settings: DataSettings, data: Dataset) -> Augment:
 
 def build_network(settings: NetworkSettings, data: Dataset, size: tuple[int, int]) -> nn.Module:
     """The network for images of this size; its weights come from torch's global generator."""
-    common = {
+    common: dict[str, Any] = {
         "classes": data.classes,
         "connectivity": settings.connectivity,
         "input_size": size,
@@ -53,4 +62,5 @@ def build_network(settings: NetworkSettings, data: Dataset, size: tuple[int, int
         raise InvalidArgument(f"--width must be 1 for {settings.model}, got {width}")
     if settings.model == "resnet20":
         return resnet20(**common, skip=first)
-    raise InvalidArgument(f"unknown model {settings.model}")
+    shared = "shared" if settings.connectivity == "conv" else "local"
+    return vision_transformer(**{**common, "connectivity": shared}, skip=first)

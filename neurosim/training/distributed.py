@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from neurosim.errors import InvalidArgument
+from neurosim.errors import InvalidArgument, NeurosimError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,15 @@ class Processes:
             dist.all_reduce(values)
         return values
 
-    def agree(self, model: nn.Module) -> None:
-        """Give all processes the first one's weights: sleeps may round differently elsewhere."""
-        if self.world > 1:
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the first one's values: others may have been rounded differently."""
+        if self.world == 1:
+            return
+        for tensor in tensors:
+            values = tensor.detach().clone(memory_format=torch.contiguous_format)
+            dist.broadcast(values, 0)
             with torch.no_grad():
-                for parameter in model.parameters():
-                    flat = parameter.detach().clone(memory_format=torch.contiguous_format)
-                    dist.broadcast(flat, 0)
-                    parameter.copy_(flat)
+                tensor.copy_(values)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
@@ -56,10 +60,28 @@ class Processes:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, by rank."""
+        values = [value] * self.world
         if self.world > 1:
-            dist.barrier()
+            dist.all_gather_object(values, value)
+        return values
+
+    def lead(self, work: Callable[[], None]) -> None:
+        """Let the first process do something that the others wait for, and fail together."""
+        error = None
+        if self.first:
+            try:
+                work()
+            except NeurosimError as raised:
+                error = raised
+        said = [str(error) if error else None]
+        if self.world > 1:
+            dist.broadcast_object_list(said, 0)
+        if error is not None:
+            raise error
+        if said[0] is not None:
+            raise NeurosimError(said[0])
 
 
 def choose_device(name: str) -> torch.device:
@@ -81,19 +103,31 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-@contextmanager
-def process_group(device_name: str) -> Iterator[Processes]:
-    """Join the group that torchrun's environment describes, and leave it at the end."""
+def join_processes(device_name: str) -> Processes:
+    """This process's place in the group that torchrun's environment describes."""
     device = choose_device(device_name)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Processes(device=device)
-        return
+        return Processes(device=device)
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Processes(dist.get_rank(), world, device)
-    finally:
-        dist.destroy_process_group()
+        device = _own_gpu(device)
+    if not dist.is_initialized():  # joined once: torchrun's store cannot be met at a second time
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return Processes(dist.get_rank(), world, device)
+
+
+def _own_gpu(asked: torch.device) -> torch.device:
+    """The GPU with this process's number on this machine."""
+    if asked.index is not None:
+        raise InvalidArgument(
+            f"--device must be cuda where torchrun gives every process its own GPU, got {asked}"
+        )
+    number, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= found:
+        raise InvalidArgument(
+            f"--nproc-per-node must be at most {found}, the GPUs of this machine, got a process "
+            f"number {number}"
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)

@@ -32,7 +32,7 @@ def evaluate(
     """Mean loss, top-1 and top-5 accuracy in evaluation mode, over the processes' shares."""
     processes = processes or Processes()
     device = processes.device
-    sums = torch.zeros(4, dtype=torch.float64, device=device)  # loss, top-1, top-5, images
+    sums, images = torch.zeros(3, dtype=torch.float64, device=device), 0  # loss, top-1, top-5
     training = model.training
     model.eval()
     for x, y in batches:
@@ -40,17 +40,13 @@ def evaluate(
             logits = model(x)
         logits = logits.float()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]
-        sums += torch.stack(
-            [
-                cross_entropy(logits, y, reduction="sum").double(),
-                best[:, 0].sum().double(),
-                best.any(1).sum().double(),
-                torch.tensor(float(len(y)), dtype=torch.float64, device=device),
-            ]
-        )
+        loss = cross_entropy(logits, y, reduction="sum")
+        sums += torch.stack([loss, best[:, 0].sum(), best.any(1).sum()])
+        images += len(y)
     model.train(training)
-    loss, top1, top5, images = processes.sum(sums).tolist()
-    return Evaluation(loss / images, top1 / images, top5 / images, int(images))
+    total = processes.sum(torch.cat([sums, sums.new_tensor([images])]))
+    loss, top1, top5, count = total.tolist()
+    return Evaluation(loss / count, top1 / count, top5 / count, int(count))
 
 
 @torch.no_grad()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,57 +12,27 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from neurosim.data import Augment, Dataset, Loader
-from neurosim.errors import Diverged, Interrupted, InvalidArgument, require
-from neurosim.progress import StatusLine, duration
-from neurosim.recording import Status
+from neurosim.data.random import generator
+from neurosim.errors import Diverged, Interrupted, InvalidArgument, RunFileError, require
+from neurosim.recording import RunReader, Status
 from neurosim.sleep import LayerStatistics, Moment, local_layers, share_moments
 from neurosim.sleep.statistics import measure
 from neurosim.training.build import build_augment, build_data, build_network
-from neurosim.training.checkpoint import Checkpoints, check_same
-from neurosim.training.distributed import Processes, process_group
+from neurosim.training.checkpoint import CheckpointError, check_same
+from neurosim.training.display import Display
+from neurosim.training.distributed import Processes, join_processes
 from neurosim.training.evaluation import Evaluation, evaluate, recalibrate
 from neurosim.training.interrupt import StopRequest
+from neurosim.training.meters import Clock, MeanLoss
 from neurosim.training.optimisation import build_optimizer, learning_rate, set_learning_rate
+from neurosim.training.place import Place, Result
 from neurosim.training.recorder import Recorder
 from neurosim.training.settings import TrainSettings
+from neurosim.training.state import Progress, State
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RECALIBRATION = 10  # batches that batch norm is measured on again
-PROGRESS = ("step", "epoch", "sleeps", "rested", "best", "best_epoch")
 SNR = LayerStatistics.names().index("snr")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run happens and where its results go."""
-
-    run_file: Path
-    device: str = "auto"
-    resume: bool = False
-    overwrite: bool = False
-    quiet: bool = False
-    checkpoint_every: int | None = None
-    """Steps between checkpoints; None for one after every epoch."""
-    keep: int = 2
-    """Checkpoints that stay."""
-
-    @property
-    def checkpoints(self) -> Checkpoints:
-        """The folder beside the run file."""
-        return Checkpoints(self.run_file.with_suffix(".checkpoints"), self.keep)
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended."""
-
-    run_file: Path
-    final: Evaluation
-    best: float  # top-1 accuracy of the best epoch
-    epochs: int
-    steps: int
-    seconds: float  # of training, since the start or the last resumption
-    step_seconds: float  # of one step, sleeps and recording included, evaluation not
 
 
 def train(settings: TrainSettings, place: Place, network: nn.Module | None = None) -> Result:
@@ -75,11 +42,8 @@ def train(settings: TrainSettings, place: Place, network: nn.Module | None = Non
     with the same weights, bit for bit on a CPU, as if nothing had happened.
     """
     settings.check()
-    require(place.keep >= 1, "--keep", place.keep, ">= 1")
-    every = place.checkpoint_every
-    require(every is None or every >= 1, "--checkpoint-every", every, ">= 1")
-    with process_group(place.device) as processes:
-        return Training(settings, place, processes, network).run()
+    place.check()
+    return Training(settings, place, join_processes(place.device), network).run()
 
 
 class Training:
@@ -99,30 +63,37 @@ class Training:
         augment = build_augment(settings.data, data)
         size = augment.image_size(data.image_size)
         model = build_network(settings.network, data, size) if network is None else network
-        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(device)
+        for module in self.model.modules():
+            if isinstance(module, nn.Conv2d):  # as batches of images come
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if processes.rank:  # what is random in a network is random in every process by itself
+            torch.manual_seed(_seed("process", seed, processes.rank))
         self.train_loader = self._loader(data, augment, train=True)
         self.test_loader = self._loader(data, augment, train=False)
 
         self.precision = PRECISIONS[wake.precision]
         self.optimizer = build_optimizer(wake, self.model.parameters())
         self.scaler = torch.amp.GradScaler(device.type, enabled=wake.precision == "float16")
-        network = processes.wrap(self.model)
+        wrapped = processes.wrap(self.model)
         self.network: Callable[[Tensor], Tensor] = (
-            torch.compile(network) if wake.compile else network
+            torch.compile(wrapped) if wake.compile else wrapped
         )
         self.sleep, self.schedule = settings.sleep.build() or (None, None)
-        self.recorder: Recorder | None = None
+        self._check_network(data)
 
-        # How far the run is: what a checkpoint holds besides weights and optimizer.
-        self.step = self.epoch = self.sleeps = 0
-        self.rested = False  # slept since batch norm was last measured again
-        self.best, self.best_epoch = 0.0, 0
+        self.loss = MeanLoss(processes)  # since the last record
+        self.at = Progress()
+        self.state = State(self.model, self.optimizer, self.scaler, self.loss, self.at, processes)
+        self.recorder: Recorder | None = None  # of the first process
+        self.run_id = ""
 
-        # Since the last record; shown, and without influence on results.
-        self.losses: list[Tensor] = []
-        self.images = 0
-        self.line = StatusLine(quiet=place.quiet or not processes.first)
-        self.shown = {"loss": math.nan, "SNR": math.nan, "images/s": math.nan, "top-1": math.nan}
+        # Shown, and without influence on results.
+        self.clock = Clock()
+        self.images, self.recorded = 0, (0, 0.0)  # trained with; and when, at the last record
+        quiet = place.quiet or not processes.first
+        name, batches = place.run_file.stem, len(self.train_loader)
+        self.display = Display(name, wake.epochs, batches, self.clock, quiet=quiet)
 
     def _loader(self, data: Dataset, augment: Augment, *, train: bool) -> Loader:
         return Loader(
@@ -138,11 +109,27 @@ class Training:
             world=self.processes.world,
         )
 
+    def _check_network(self, data: Dataset) -> None:
+        """Refuse a network that does not fit the images, their classes or the sleep."""
+        if self.sleep is not None:
+            self.sleep.check(self.model)
+        shape = (data.channels, *self.test_loader.image_size)
+        image = torch.zeros(1, *shape, device=self.processes.device)
+        try:
+            with torch.no_grad():
+                output = self.model.eval()(image)
+        except RuntimeError as error:
+            raise InvalidArgument(f"network must take images of shape {shape}: {error}") from error
+        self.model.train()
+        expected = f"(n, {data.classes}), as {data.name} has {data.classes} classes"
+        got = tuple(output.shape)
+        require(got == (1, data.classes), "output of network", got, f"of shape {expected}")
+
     def run(self) -> Result:
         """Train to the end, or to the first thing that forbids it."""
-        self._restore()
-        if self.processes.first:
-            self.recorder = self._recorder()
+        if self.place.resume:
+            self._restore()
+        self.processes.lead(self._open)
         status, message = Status.FAILED, ""
         try:
             with StopRequest() as stop:
@@ -155,6 +142,7 @@ class Training:
             message = f"{type(error).__name__}: {error}"
             raise
         finally:
+            self.display.clear()
             if self.recorder is not None:
                 self.recorder.close(status, message)
         return result
@@ -163,49 +151,53 @@ class Training:
 
     def _train(self, stop: StopRequest) -> Result:
         """All epochs that are left: wake and sleep, evaluate, save."""
-        first, evaluating, result = self.step, 0.0, None
-        self.started = self.recorded = time.perf_counter()
-        while self.epoch < self.settings.optimisation.epochs and not self._given_up():
+        first, result = self.at.step, None
+        self.clock.start()
+        if self.at.step == 0:
+            self._snapshot()
+        while not self._ended():
             self._train_epoch(stop)
-            self.epoch += 1
-            begun = time.perf_counter()
-            result = self._evaluate()
-            if self.place.checkpoint_every is None:
-                self._save()
-            pause = time.perf_counter() - begun
-            evaluating, self.recorded = evaluating + pause, self.recorded + pause
+            self.at.epoch += 1
+            with self.clock.pause():
+                result = self._evaluate()
+                if self.place.checkpoint_every is None or self._ended():
+                    self._save()
         result = result or self._evaluate()  # resumed after its end
-        seconds = time.perf_counter() - self.started
-        waking = (seconds - evaluating) / max(1, self.step - first)
-        path = self.place.run_file
-        return Result(path, result, self.best, self.epoch, self.step, seconds, waking)
+        return Result(
+            self.place.run_file,
+            result,
+            self.at.best,
+            self.at.epoch,
+            self.at.step,
+            seconds=self.clock.seconds,
+            step_seconds=self.clock.working / max(1, self.at.step - first),
+        )
 
     def _train_epoch(self, stop: StopRequest) -> None:
         """Wake steps, with the sleeps that fall due; from where a checkpoint left off."""
-        batches = len(self.train_loader)
-        begin = self.step - self.epoch * batches
-        for batch, (x, y) in enumerate(self.train_loader.epoch(self.epoch, begin), begin):
-            now = Moment(self.step, batch, batches)
-            rate = learning_rate(self.settings.optimisation, self.epoch + batch / batches)
-            recorder = self.recorder if self.recorder and self.recorder.due(self.step) else None
+        batches, record_every = len(self.train_loader), self.settings.record.record_every
+        begin = self.at.step - self.at.epoch * batches
+        for batch, (x, y) in enumerate(self.train_loader.epoch(self.at.epoch, begin), begin):
+            now, record = Moment(self.at.step, batch, batches), self.at.step % record_every == 0
+            recorder = self.recorder if record else None
+            rate = learning_rate(self.settings.optimisation, self.at.epoch + batch / batches)
             gradients = self._wake(x, y, batch, rate, recorder)
-            self.step += 1
+            self.at.step += 1
             statistics = recorder.statistics() if recorder else None
             if self.schedule is not None and self.schedule.due(now, self._lowest_snr):
                 self._sleep(statistics)
-            if recorder and statistics is not None:
-                self._record(recorder, rate, statistics, gradients)
-            if self.recorder and self.recorder.snapshot_due(self.step):
-                self.recorder.snapshot(self.step)
-            self.line.update(self._state(batches))
+            if record:
+                self._record(rate, statistics, gradients)
+            self._snapshot()
+            self.display.update(self.at.step)
             every = self.place.checkpoint_every
-            if every is not None and self.step % every == 0:
+            if every is not None and self.at.step % every == 0:
                 self._save()
             self._obey(stop)
 
     def _wake(
         self, x: Tensor, y: Tensor, batch: int, rate: float, recorder: Recorder | None
-    ) -> list[Tensor]:
+    ) -> np.ndarray | None:
         """One gradient step on the mean loss over the rows of all processes."""
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
@@ -216,125 +208,147 @@ class Training:
         # Gradients are averaged over processes, whose shares of a batch may differ in size.
         rows = self.train_loader.rows(batch)
         self.scaler.scale(loss * (self.processes.world / rows)).backward()
-        gradients: list[Tensor] = []
-        if recorder and self.settings.record.gradients:
+        if self.settings.record.gradients:
             self.scaler.unscale_(self.optimizer)
-            gradients = recorder.gradient_norms()
+        gradients = recorder.gradient_norms() if recorder else None
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.losses.append(loss.detach() / len(y))
+        self.loss.add(loss, rows)
         self.images += rows
         return gradients
 
-    def _sleep(self, before: np.ndarray | None) -> None:
-        """All layers share their weights; `before` are statistics, if this sleep is recorded."""
+    def _sleep(self, statistics: np.ndarray | None) -> None:
+        """All layers share their weights; `statistics` are those of this step, if recorded."""
         assert self.sleep is not None
-        generator = None
-        if self.sleep.noise:
-            generator = torch.Generator(self.processes.device)
-            generator.manual_seed(self.settings.seed * 1_000_003 + self.sleeps)
-        self.sleep(self.model, self.sleeps, generator)
+        recorder, before, after = self._recorder_of_sleep(), statistics, None
+        if recorder and before is None:
+            before = recorder.statistics()
+        self.sleep(self.model, self.at.sleeps, self._noise())
         if self.settings.sleep.moments == "share":
             share_moments(self.optimizer, self.model, self.sleep.border)
-        self.processes.agree(self.model)
-        self.sleeps += 1
-        self.rested = True
+        self.processes.agree(self._slept())
+        self.at.sleeps += 1
+        self.at.rested = True
+        if recorder:
+            after = recorder.statistics()
         if self.recorder:
-            after = None if before is None else self.recorder.statistics()
-            self.recorder.sleep(self.step, before, after)
+            self.recorder.sleep(self.at.step, before if recorder else None, after)
 
     def _evaluate(self) -> Evaluation:
         """Loss and accuracy on the images held out."""
-        self._mean_loss()
-        if self.rested and self.settings.sleep.batch_norm == "recalibrate":
-            batches = itertools.islice(self.train_loader.epoch(self.epoch), RECALIBRATION)
+        self._finite_loss()
+        if self.at.rested and self.settings.sleep.batch_norm == "recalibrate":
+            batches = itertools.islice(self.train_loader.epoch(self.at.epoch), RECALIBRATION)
             recalibrate(self.model, batches, self.precision)
-            self.rested = False
+            self.at.rested = False
+        self.processes.agree(b for b in self.model.buffers() if b.is_floating_point())
         result = evaluate(self.model, self.test_loader.epoch(0), self.processes, self.precision)
         if not math.isfinite(result.loss):
             raise self._diverged("loss on the images held out")
-        if result.top1 > self.best:
-            self.best, self.best_epoch = result.top1, self.epoch
-        self.shown["top-1"] = result.top1
-        seconds = time.perf_counter() - self.started
+        if result.top1 > self.at.best:
+            self.at.best, self.at.best_epoch = result.top1, self.at.epoch
         if self.recorder:
-            self.recorder.epoch(self.epoch, result, seconds)
-        if self.epoch == 1 or self.epoch % 10 == 0:
-            self.line.say(f"{self._state(len(self.train_loader))}, {duration(seconds)} so far")
+            self.recorder.epoch(self.at.epoch, result, self.clock.seconds)
+        self.display.shown["top-1"] = result.top1
+        self.display.keep(self.at.epoch, self.at.step)
         return result
 
     # What the loop needs
 
-    def _given_up(self) -> bool:
-        """Whether the accuracy has not improved for too long."""
-        patience = self.settings.optimisation.patience
-        return patience is not None and self.epoch - self.best_epoch >= patience
+    def _ended(self) -> bool:
+        """Whether all epochs are done, or the accuracy has not improved for too long."""
+        wake, at = self.settings.optimisation, self.at
+        given_up = wake.patience is not None and at.epoch - at.best_epoch >= wake.patience
+        return at.epoch >= wake.epochs or given_up
 
     def _lowest_snr(self) -> float:
-        """The lowest SNR (Eq. 6) of all layers, over interior positions."""
+        """The lowest SNR (Eq. 6) of all layers, over interior positions; the same everywhere."""
         layers = local_layers(self.model).values()
-        return float(torch.stack([measure(layer)[SNR] for layer in layers]).min())
+        lowest = torch.stack([measure(layer)[SNR] for layer in layers]).min()
+        self.processes.agree([lowest])
+        return float(lowest)
+
+    def _noise(self) -> torch.Generator | None:
+        """What draws the neurons' own noise: a function of the seed and the sleep's number."""
+        if self.sleep is None or not self.sleep.noise:
+            return None
+        drawn = torch.Generator(self.processes.device)
+        return drawn.manual_seed(_seed("sleep", self.settings.seed, self.at.sleeps))
+
+    def _slept(self) -> list[Tensor]:
+        """What a sleep has changed: local weights, and maybe what the optimizer keeps of them."""
+        changed: list[Tensor] = [layer.weight for layer in local_layers(self.model).values()]
+        if self.settings.sleep.moments == "share":
+            kept = [self.optimizer.state.get(weight, {}).values() for weight in changed]
+            changed += [m for m in itertools.chain(*kept) if isinstance(m, Tensor)]
+        return changed
+
+    def _recorder_of_sleep(self) -> Recorder | None:
+        """The recorder, if statistics are taken of this sleep: no more often than of steps."""
+        measured, every = self.at.measured, self.settings.record.record_every
+        if measured is not None and self.at.step - measured < every:
+            return None
+        self.at.measured = self.at.step
+        return self.recorder
 
     def _record(
-        self, recorder: Recorder, rate: float, statistics: np.ndarray, gradients: list[Tensor]
+        self, rate: float, statistics: np.ndarray | None, gradients: np.ndarray | None
     ) -> None:
         """A row of the run file: what happened since the last one, layers as before a sleep."""
-        now = time.perf_counter()
-        speed = self.images / (now - self.recorded)
-        loss = self._mean_loss()
-        recorder.step(self.step, loss, rate, speed, statistics, gradients)
-        self.shown.update({"loss": loss, "images/s": speed})
+        loss = self._finite_loss()
+        self.loss.reset()
+        if self.recorder is None or statistics is None:
+            return
+        (images, working), now = self.recorded, self.clock.working
+        speed = (self.images - images) / (now - working)
+        self.recorded = self.images, now
+        self.recorder.step(self.at.step, loss, rate, speed, statistics, gradients)
+        self.display.shown.update({"loss": loss, "images/s": speed})
         if len(statistics):
-            self.shown["SNR"] = float(statistics[:, SNR].min())
-        self.images, self.recorded = 0, now
+            self.display.shown["SNR"] = float(statistics[:, SNR].min())
 
-    def _mean_loss(self) -> float:
-        """Mean over the steps since it was last asked for; NaN and Inf end the run."""
-        if not self.losses:
-            return math.nan
-        loss = float(torch.stack(self.losses).mean())
-        self.losses.clear()
+    def _snapshot(self) -> None:
+        """Weights and filter distances, if they are due: as they are after a sleep."""
+        if self.recorder and self.recorder.snapshot_due(self.at.step):
+            self.recorder.snapshot(self.at.step)
+
+    def _finite_loss(self) -> float:
+        """Mean loss since the last record; NaN and Inf end the run."""
+        loss = self.loss.value()
         if not math.isfinite(loss):
             raise self._diverged("training loss")
         return loss
 
     def _diverged(self, what: str) -> Diverged:
         return Diverged(
-            f"the {what} became NaN or Inf in the last steps up to {self.step} (epoch "
-            f"{self.epoch + 1}): lower --lr, or add --warmup"
+            f"the {what} became NaN or Inf in the last steps up to {self.at.step} (epoch "
+            f"{self.at.epoch + 1}): lower --lr, or add --warmup"
         )
-
-    def _state(self, batches: int) -> str:
-        """The live line: how far, how good, how fast, how long."""
-        total = self.settings.optimisation.epochs * batches
-        name = self.place.run_file.stem
-        parts = [f"{name}: epoch {self.step / batches:.1f}/{self.settings.optimisation.epochs}"]
-        formats = {"loss": ".3f", "SNR": ".3g", "images/s": ",.0f", "top-1": ".3f"}
-        parts += [f"{k} {v:{formats[k]}}" for k, v in self.shown.items() if not math.isnan(v)]
-        passed = time.perf_counter() - self.started
-        if self.step > self.resumed_at:
-            left = passed / (self.step - self.resumed_at) * (total - self.step)
-            parts.append(f"{duration(left)} left")
-        return ", ".join(parts)
 
     def _obey(self, stop: StopRequest) -> None:
         """Save and stop, if any process was told to."""
         # Asking the others costs a wait: not at every step.
-        if self.processes.world > 1 and self.step % self.settings.record.record_every:
+        if self.processes.world > 1 and self.at.step % self.settings.record.record_every:
             return
         if self.processes.any(bool(stop.asked)):
             self._save()
             raise Interrupted(
-                f"stopped by {stop.asked or 'another process'} after step {self.step} and saved: "
-                "go on with --resume"
+                f"stopped by {stop.asked or 'another process'} after step {self.at.step} and "
+                "saved: go on with --resume"
             )
 
-    # Checkpoints
+    # The run file and checkpoints
 
-    def _recorder(self) -> Recorder:
-        path = self.place.run_file
+    def _open(self) -> None:
+        """Begin the run file, or go on with it; old checkpoints give way to a new run's."""
+        path, checkpoints = self.place.run_file, self.place.checkpoints
         resume = self.place.resume and path.exists()
-        return Recorder(
+        if checkpoints.paths() and not (resume or self.place.overwrite):
+            raise InvalidArgument(
+                f"{checkpoints.folder} has checkpoints already: pass --resume to go on from "
+                "them, --overwrite to discard them, or choose another place"
+            )
+        self.recorder = Recorder(
             path,
             self.settings,
             self.model,
@@ -342,46 +356,50 @@ class Training:
             resume=resume,
             overwrite=self.place.overwrite,
         )
+        with RunReader(path) as run:
+            self.run_id = run.attributes["run_id"]
+        if not resume:
+            checkpoints.remove()
 
     def _save(self) -> None:
         """Write a checkpoint, once everything up to it is in the run file."""
-        self._mean_loss()
-        if self.recorder:
-            self.recorder.flush()
-            device = self.processes.device
-            state = {
-                "settings": self.settings.as_json(),
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "progress": {name: getattr(self, name) for name in PROGRESS},
-                "random": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-            }
-            self.place.checkpoints.save(self.step, state)
-        self.processes.wait()
+        self._finite_loss()
+        saved = {"run": self.run_id, "settings": self.settings.as_json(), **self.state.save()}
+
+        def write() -> None:
+            if self.recorder:
+                self.recorder.flush()
+            self.place.checkpoints.save(self.at.step, saved)
+
+        self.processes.lead(write)
 
     def _restore(self) -> None:
-        """Go on from the newest checkpoint, if asked to; else make sure that none is there."""
-        checkpoints = self.place.checkpoints
-        if not self.place.resume:
-            if checkpoints.paths() and not self.place.overwrite:
-                raise InvalidArgument(
-                    f"{checkpoints.folder} has checkpoints already: pass --resume to go on from "
-                    "them, --overwrite to discard them, or choose another place"
+        """Go on from the newest checkpoint, if there is one, of the run that the file holds."""
+        path, checkpoints = self.place.run_file, self.place.checkpoints
+        saved = checkpoints.load(self.processes.device)
+        if not path.exists():
+            if saved is not None:
+                raise RunFileError(
+                    f"{path}: no such file, but checkpoints of its run are in "
+                    f"{checkpoints.folder}: put it back, or remove them"
                 )
-            if self.processes.first:
-                checkpoints.clear()
-        elif (state := checkpoints.load(self.processes.device)) is not None:
-            check_same(state["settings"], self.settings.as_json(), checkpoints.folder)
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
-            for name, value in state["progress"].items():
-                setattr(self, name, value)
-            torch.set_rng_state(state["random"].cpu())
-            if state["cuda"] is not None and self.processes.device.type == "cuda":
-                torch.cuda.set_rng_state(state["cuda"].cpu(), self.processes.device)
-            self.line.say(f"going on after step {self.step} (epoch {self.epoch})")
-        self.resumed_at = self.step
-        self.processes.wait()
+            return
+        with RunReader(path) as run:
+            check_same(run.config, self.settings.as_json(), path)
+            run_id = run.attributes["run_id"]
+        if saved is None:
+            return
+        if saved["run"] != run_id:
+            raise CheckpointError(f"{checkpoints.folder}: belongs to another run than {path}")
+        try:
+            self.state.load(saved)
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{checkpoints.folder}: its newest checkpoint does not fit this network: {error}"
+            ) from error
+        self.display.resume(self.at.step)
+
+
+def _seed(purpose: str, seed: int, number: int) -> int:
+    """A seed of its own for every purpose and number."""
+    return int(generator(purpose, seed, number).integers(2**63))

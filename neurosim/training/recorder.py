@@ -5,14 +5,13 @@
     epoch     loss and accuracies on the test (or validation) images
     snapshot  weights of chosen layers and distances between their filters
 
-Statistics before and after a sleep cost as much as a short sleep itself: they are taken at the
-sleeps that fall on a recorded step, the rows of others hold NaN.
+Statistics before and after a sleep cost as much as a short sleep itself: where sleeps come more
+often than records of a step, they are taken as often as those, and the rows of others hold NaN.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,17 +27,11 @@ from neurosim.recording import BackgroundWriter, RunWriter, Status
 from neurosim.sleep import LayerStatistics
 from neurosim.sleep.statistics import measure
 from neurosim.training.evaluation import Evaluation
-from neurosim.training.filters import RADII, filter_distance
+from neurosim.training.filters import RADII, filter_distances
 from neurosim.training.settings import RecordSettings, TrainSettings
 
-# What the axes of a weight are called, by its number of axes.
-AXES = {
-    2: ("output", "input"),
-    3: ("output", "input", "tap"),
-    4: ("output", "input", "tap_row", "tap_column"),
-    5: ("row", "output", "input", "tap"),
-    6: ("row", "column", "output", "input", "tap_row", "tap_column"),
-}
+# What spatial axes are called, by their number.
+SPACE = {0: (), 1: ("position",), 2: ("row", "column"), 3: ("slice", "row", "column")}
 
 
 class Recorder:
@@ -60,7 +53,8 @@ class Recorder:
             for name, module in model.named_modules()
             if isinstance(module, LocallyConnected)
         }
-        self.kept = _chosen(model, self.settings)
+        self.weighted = _weighted(model)
+        self.kept = _chosen(self.weighted, self.settings.snapshot_layers)
         config, seed, on = settings.as_json(), settings.seed, str(device)
         if resume:
             run = RunWriter.resume(path, "training", config, seed, on)
@@ -101,44 +95,42 @@ class Recorder:
                 "sleep_statistics", ("sleep", "moment", *layers), description="around sleeps"
             )
         if self.settings.gradients:
-            names = [name for name, _ in self.kept] or ["none"]
-            run.scale("gradient_layer", names, description="layers with a weight")
+            run.scale("gradient_layer", list(self.weighted), description="layers with a weight")
             run.dataset(
                 "gradient_norm",
                 ("step", "gradient_layer"),
-                description="norm of the weight's gradient at the recorded step",
+                description="norm of the weight's gradient in the recorded step",
             )
         if self.settings.snapshot_every is not None:
             run.scale("snapshot", dtype="i8", description="optimizer steps done")
             self._declare_snapshots(run)
 
     def _declare_snapshots(self, run: RunWriter) -> None:
-        for name, module in self.kept:
+        for name, module in self.kept.items():
             group = f"weights/{name}"
-            shape = module.weight.shape
-            axes = AXES.get(len(shape), tuple(f"axis{i}" for i in range(len(shape))))
-            for axis, size in zip(axes, shape, strict=True):
+            axes = _axes(module)
+            for axis, size in zip(axes, module.weight.shape, strict=True):
                 run.scale(f"{group}/{axis}", np.arange(size))
             dims = ("snapshot", *(f"{group}/{axis}" for axis in axes))
             kind = self.settings.snapshot_dtype
             run.dataset(f"{group}/weight", dims, kind, description=f"weight of {name}")
         if self._maps:
-            run.scale("map", [name for name, _ in self._maps], description="2d local layers")
+            run.scale("map", list(self._maps), description="2d local layers")
             run.scale("radius", np.array(RADII), description="of the ring of neighbours")
             for kind in ("euclidean", "cosine"):
                 dims = ("snapshot", "map", "radius")
                 run.dataset(f"{kind}_distance", dims, description="see training.filters")
 
     @property
-    def _maps(self) -> list[tuple[str, LocallyConnected2d]]:
-        return [(n, m) for n, m in self.kept if isinstance(m, LocallyConnected2d)]
+    def _maps(self) -> dict[str, LocallyConnected2d]:
+        return {n: m for n, m in self.kept.items() if isinstance(m, LocallyConnected2d)}
 
     def due(self, step: int) -> bool:
         """Whether this step, counted from 0, is recorded: the first, and every n-th after it."""
         return step % self.settings.record_every == 0
 
     def snapshot_due(self, step: int) -> bool:
-        """Whether weights are kept after so many steps."""
+        """Whether weights are kept after so many steps: at the start, and after every n-th."""
         every = self.settings.snapshot_every
         return every is not None and step % every == 0
 
@@ -148,12 +140,16 @@ class Recorder:
             return np.empty((0, len(LayerStatistics.names())))
         return torch.stack([measure(layer) for layer in self.local.values()]).double().cpu().numpy()
 
-    def gradient_norms(self) -> list[Tensor]:
-        """Norms of the kept layers' gradients, still on the device."""
-        return [
-            torch.zeros(()) if m.weight.grad is None else torch.linalg.vector_norm(m.weight.grad)
-            for _, m in self.kept
+    def gradient_norms(self) -> np.ndarray | None:
+        """Norms of all weights' gradients, if they are to be recorded; one wait for the device."""
+        if not self.settings.gradients:
+            return None
+        weights = [module.weight for module in self.weighted.values()]
+        norms = [
+            weight.new_zeros(()) if weight.grad is None else torch.linalg.vector_norm(weight.grad)
+            for weight in weights
         ]
+        return torch.stack(norms).double().cpu().numpy()
 
     def step(
         self,
@@ -162,7 +158,7 @@ class Recorder:
         learning_rate: float,
         images_per_second: float,
         statistics: np.ndarray,
-        gradients: Sequence[Tensor] = (),
+        gradients: np.ndarray | None = None,
     ) -> None:
         """Record a step."""
         row: dict[str, Any] = {
@@ -173,13 +169,13 @@ class Recorder:
         }
         if self.local:
             row["statistics"] = statistics
-        if self.settings.gradients:
-            row["gradient_norm"] = np.array([float(g) for g in gradients] or [math.nan])
+        if gradients is not None:
+            row["gradient_norm"] = gradients
         self._file.append("step", row)
 
     def sleep(self, done: int, before: np.ndarray | None, after: np.ndarray | None) -> None:
-        """Record a sleep, with statistics if it falls on a recorded step."""
-        nothing = np.full((len(self.local), len(LayerStatistics.names())), math.nan)
+        """Record a sleep, with statistics if they were taken."""
+        nothing = np.full((len(self.local), len(LayerStatistics.names())), np.nan)
         pair = [nothing if v is None else v for v in (before, after)]
         self._file.append("sleep", {"sleep": done, "sleep_statistics": np.stack(pair)})
 
@@ -199,16 +195,14 @@ class Recorder:
     def snapshot(self, done: int) -> None:
         """Record weights and filter distances; weights are copied now and laid out later."""
         row: dict[str, Any] = {"snapshot": done}
-        size = 0
-        for name, module in self.kept:
-            kind = getattr(torch, self.settings.snapshot_dtype)
+        size, kind = 0, getattr(torch, self.settings.snapshot_dtype)
+        for name, module in self.kept.items():
             weight = module.weight.detach().to("cpu", kind, copy=True)
             row[f"weights/{name}/weight"] = _numpy_later(weight)
             size += weight.nbytes
         if self._maps:
-            distances = np.array(
-                [[filter_distance(m, radius) for radius in RADII] for _, m in self._maps]
-            )
+            found = torch.stack([filter_distances(layer) for layer in self._maps.values()])
+            distances = found.double().cpu().numpy()  # (maps, radii, kinds)
             row["euclidean_distance"], row["cosine_distance"] = distances[..., 0], distances[..., 1]
         self._file.append("snapshot", row, size=size)
 
@@ -225,19 +219,28 @@ def _numpy_later(weight: Tensor) -> Callable[[], np.ndarray]:
     return lambda: np.ascontiguousarray(weight.numpy())
 
 
-def _chosen(model: nn.Module, settings: RecordSettings) -> list[tuple[str, Any]]:
-    """Layers with a weight of two or more axes that match the patterns."""
-    weighted = [
-        (name, module)
+def _axes(module: Any) -> tuple[str, ...]:
+    """What the axes of a layer's weight are called; the taps of a kernel have a place, too."""
+    local, ndim = isinstance(module, LocallyConnected), module.weight.ndim
+    space = SPACE.get(module.axes if local else ndim - 2)
+    if space is None:
+        return tuple(f"axis{number}" for number in range(ndim))
+    return (*(space if local else ()), "output", "input", *(f"tap_{name}" for name in space))
+
+
+def _weighted(model: nn.Module) -> dict[str, Any]:
+    """Layers with a weight of two or more axes, by qualified name."""
+    return {
+        name or "layer": module
         for name, module in model.named_modules()
         if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim >= 2
-    ]
-    for pattern in settings.snapshot_layers:
-        if not any(fnmatch.fnmatch(name, pattern) for name, _ in weighted):
-            known = ", ".join(name for name, _ in weighted)
+    }
+
+
+def _chosen(layers: dict[str, Any], patterns: Sequence[str]) -> dict[str, Any]:
+    """Layers whose names match a pattern."""
+    for pattern in patterns:
+        if not fnmatch.filter(layers, pattern):
+            known = ", ".join(layers)
             raise InvalidArgument(f"--snapshot-layers must match some of {known}, got {pattern!r}")
-    return [
-        (name, module)
-        for name, module in weighted
-        if any(fnmatch.fnmatch(name, pattern) for pattern in settings.snapshot_layers)
-    ]
+    return {n: m for n, m in layers.items() if any(fnmatch.fnmatch(n, p) for p in patterns)}

@@ -6,14 +6,15 @@ as JSON, compared with another, and given on the command line.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from neurosim.dynamics import Constant, Plasticity, RateCircuit
-from neurosim.dynamics.rates import InverseSqrt
+from neurosim.dynamics import RateCircuit
 from neurosim.errors import InvalidArgument, require, require_choice
+from neurosim.recording.values import as_json
 from neurosim.sleep import (
     AtSteps,
     BelowSNR,
@@ -22,10 +23,14 @@ from neurosim.sleep import (
     EveryEpochs,
     Hebbian,
     Instant,
+    Layerwise,
     Patterns,
     Schedule,
     Sleep,
 )
+
+# Settings of a sleep that only some mechanisms know.
+MECHANISM = ("presentations", "alpha", "gamma", "rate", "dt", "redraw")
 
 Connectivity = Literal["conv", "local"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -41,14 +46,29 @@ class DataSettings:
     """Folder of the official files (default: $NEUROSIM_DATA)."""
     subset: int | None = None
     """Train on so many images only, the same number of each class."""
+    test_subset: int | None = None
+    """Evaluate on the first so many images only, where evaluation takes too long."""
     validation: int = 0
     """Hold so many training images out and evaluate on them instead of the test set."""
     pad: int = 0
     """Pad with the training mean and crop at random (0, 4 or 8 in the paper)."""
     flip: bool = False
     """Flip half of the images horizontally (the paper's tables do not)."""
+    image_size: int | None = None
+    """Size of crops from a folder of images (ImageNet: 224); without it all must have one size."""
+    crop: Literal["resize", "random-resized"] = "resize"
+    """How such crops are made: the paper's text resizes and crops, its code takes random areas."""
     repetitions: int = 1
     """Copies of an image within a batch, each translated by itself; the batch size stays."""
+
+    def check(self) -> None:
+        """Refuse what makes no sense."""
+        _check_choices(self)
+        for name in ("subset", "test_subset", "image_size"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, ">= 1")
+        for name, least in {"validation": 0, "pad": 0, "repetitions": 1}.items():
+            require(getattr(self, name) >= least, f"--{name}", getattr(self, name), f">= {least}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,12 @@ class NetworkSettings:
     """First layers that stay convolutional in a local network (1 in Table 13)."""
     init: Literal["independent", "copy"] = "independent"
     """Local filters start as independent draws, or as copies of one."""
+
+    def check(self) -> None:
+        """Refuse what makes no sense."""
+        _check_choices(self)
+        require(0 < self.width < math.inf, "--width", self.width, "finite and > 0")
+        require(self.conv_first >= 0, "--conv-first", self.conv_first, ">= 0")
 
 
 @dataclass(frozen=True)
@@ -98,10 +124,9 @@ class OptimisationSettings:
 
     def check(self) -> None:
         """Refuse what makes no sense."""
-        for name in ("batch_size", "epochs"):
-            require(
-                getattr(self, name) >= 1, f"--{name.replace('_', '-')}", getattr(self, name), ">= 1"
-            )
+        _check_choices(self)
+        require(self.batch_size >= 1, "--batch-size", self.batch_size, ">= 1")
+        require(self.epochs >= 1, "--epochs", self.epochs, ">= 1")
         positive = math.isfinite(self.lr) and self.lr > 0
         require(positive, "--lr", self.lr, "finite and > 0")
         require(self.weight_decay >= 0, "--weight-decay", self.weight_decay, ">= 0")
@@ -116,8 +141,9 @@ class OptimisationSettings:
 class SleepSettings:
     """When and how the network sleeps."""
 
-    sleep: Literal["none", "instant", "hebbian", "circuit"] = "none"
-    """The grids' means (instant), Eq. 4 (hebbian) or the rate circuit of Eq. 8 (circuit)."""
+    sleep: Literal["none", "instant", "hebbian", "circuit", "layerwise"] = "none"
+    """The grids' means (instant), Eq. 4 (hebbian), the rate circuit of Eq. 8 (circuit), or Eq. 4
+    with patterns that every layer makes for the next (layerwise, Sec. 4.1)."""
     every: int = 10
     """Sleep after every so many batches (or epochs): the n of ws(n)."""
     unit: Literal["batches", "epochs"] = "batches"
@@ -155,11 +181,18 @@ class SleepSettings:
 
     def build(self) -> tuple[Sleep, Schedule] | None:
         """The sleep and its schedule; None for a network that never sleeps."""
+        _check_choices(self)
+        require(self.every >= 1, "--every", self.every, ">= 1")
         if self.sleep == "none":
+            self._refuse("below_snr", *MECHANISM)
             return None
-        mechanism = {
-            "instant": self._instant, "hebbian": self._hebbian, "circuit": self._circuit
-        }[self.sleep]()  # fmt: skip
+        builders = {
+            "instant": self._instant,
+            "hebbian": self._hebbian,
+            "circuit": self._circuit,
+            "layerwise": self._layerwise,
+        }
+        mechanism = builders[self.sleep]()
         patterns = Patterns(self.patterns)
         sleep = Sleep(mechanism, self.border, patterns, self.sleep_noise, self.scaling)
         return sleep, self._schedule()
@@ -178,38 +211,35 @@ class SleepSettings:
         )
 
     def _instant(self) -> Instant:
-        self._refuse("presentations", "alpha", "gamma", "rate", "dt", "redraw")
+        self._refuse(*MECHANISM)
         return Instant()
 
     def _hebbian(self) -> Hebbian:
+        return Hebbian(redraw=self.redraw, **self._of_eq4())
+
+    def _layerwise(self) -> Layerwise:
+        return Layerwise(redraw=self.redraw, **self._of_eq4())
+
+    def _of_eq4(self) -> dict[str, Any]:
+        """What was given for a sleep without a response of its own."""
         self._refuse("alpha", "dt")
         given = {"steps": self.presentations, "rate": self.rate, "gamma": self.gamma}
-        chosen = {name: value for name, value in given.items() if value is not None}
-        return Hebbian(redraw=self.redraw, **chosen)
+        return {name: value for name, value in given.items() if value is not None}
 
     def _circuit(self) -> Circuit:
         default = Circuit()
         response, plasticity = default.response, default.plasticity
         assert isinstance(response, RateCircuit)
-        circuit = RateCircuit(
-            tau=response.tau,
-            alpha=response.alpha if self.alpha is None else self.alpha,
-            bias=response.bias,
-            steps=response.steps,
-            dt=response.dt,
-        )
         if self.dt is not None:
-            circuit = circuit.with_dt(self.dt)
-        rate = plasticity.rate
+            response = response.with_dt(self.dt)
+        if self.alpha is not None:
+            response = replace(response, alpha=self.alpha)
         if self.rate is not None:
-            rate = type(rate)(self.rate) if isinstance(rate, Constant | InverseSqrt) else self.rate
-        gamma = plasticity.gamma if self.gamma is None else self.gamma
-        return Circuit(
-            circuit,
-            Plasticity(rate, gamma, plasticity.momentum),
-            default.presentations if self.presentations is None else self.presentations,
-            self.redraw,
-        )
+            plasticity = replace(plasticity, rate=self.rate)
+        if self.gamma is not None:
+            plasticity = replace(plasticity, gamma=self.gamma)
+        shown = default.presentations if self.presentations is None else self.presentations
+        return Circuit(response, plasticity, shown, self.redraw)
 
     def _refuse(self, *names: str) -> None:
         for name in names:
@@ -235,6 +265,7 @@ class RecordSettings:
 
     def check(self) -> None:
         """Refuse what makes no sense."""
+        _check_choices(self)
         require(self.record_every >= 1, "--record-every", self.record_every, ">= 1")
         every = self.snapshot_every
         require(every is None or every >= 1, "--snapshot-every", every, ">= 1")
@@ -254,9 +285,11 @@ class TrainSettings:
     def check(self) -> None:
         """Refuse what makes no sense, before anything is loaded."""
         require(0 <= self.seed < 2**63, "--seed", self.seed, ">= 0 and below 2^63")
-        self.optimisation.check()
-        self.record.check()
-        require_choice("--connectivity", self.network.connectivity, ("conv", "local"))
+        for group in (self.data, self.network, self.optimisation, self.record):
+            group.check()
+        batch, repetitions = self.optimisation.batch_size, self.data.repetitions
+        allowed = f"divisible by --repetitions = {repetitions}"
+        require(batch % repetitions == 0, "--batch-size", batch, allowed)
         if self.sleep.build() is not None and self.network.connectivity == "conv":
             raise InvalidArgument(
                 "--sleep must be none for --connectivity conv, whose filters are shared "
@@ -264,7 +297,16 @@ class TrainSettings:
             )
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, without what does not change results."""
+        """The settings as JSON has them, without what does not change results."""
         values = asdict(self)
         values["data"].pop("data")
-        return values
+        return json.loads(as_json(values))
+
+
+def _check_choices(settings: object) -> None:
+    """Refuse values that are not among the choices of their field."""
+    for name, hint in get_type_hints(type(settings)).items():
+        kinds, value = (hint, *get_args(hint)), getattr(settings, name)
+        choices = [c for kind in kinds if get_origin(kind) is Literal for c in get_args(kind)]
+        if choices and not (value is None and type(None) in kinds):
+            require_choice(f"--{name.replace('_', '-')}", value, choices)

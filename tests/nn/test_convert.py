@@ -461,6 +461,16 @@ def test_mistakes(mistake):
         call()
 
 
+def test_layers_say_their_name_in_errors():
+    local = to_local(separable(), 9)
+    local.stem = nn.Conv2d(3, 6, 1)
+    with pytest.raises(InvalidArgument, match=r"layer 'depthwise' \(LocallyConnected2d\) must be"):
+        local(torch.zeros(1, 3, 9, 9))
+    message = "layer 'block.expand' .* must have the weight's dtype"
+    with pytest.raises(InvalidArgument, match=message):
+        local.block.expand.double()(torch.zeros(1, 4, 3, 5))
+
+
 def test_a_local_layer_that_computes_otherwise_is_not_averaged():
     class Other(LocallyConnected2d):
         def forward(self, x):

@@ -20,14 +20,14 @@ from torch.utils.checkpoint import checkpoint
 from neurosim.errors import InvalidArgument
 from neurosim.nn import LocallyConnected1d, LocallyConnected2d, LocallyConnected3d
 from neurosim.nn.local import PADDING_MODES, LocallyConnected
-from neurosim.nn.ops.local import BACKENDS
-from neurosim.nn.ops.local.matmul import to_storage
+from neurosim.nn.ops.local import to_storage
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no C++ compiler"
 )
 
 Layer = LocallyConnected1d | LocallyConnected2d | LocallyConnected3d
+BACKENDS = ("naive", "matmul")  # for the others see test_ops
 LAYERS = (LocallyConnected1d, LocallyConnected2d, LocallyConnected3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -291,15 +291,43 @@ def test_change_of_dtype(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("size", [(6,), (6, 5), (4, 3, 5)])
-def test_a_model_in_channels_last(size: tuple[int, ...]) -> None:
-    layer = layer_of(size, padding=1)
+@pytest.mark.parametrize("memory_format", CHANNELS_LAST.values())
+def test_a_model_in_channels_last(size: tuple[int, ...], memory_format: Any) -> None:
+    """Whatever a model is converted to, filters keep the order that makes them fast."""
+    layer = layer_of(size, padding=1, bias="position")
     x = torch.randn(shape(layer), dtype=torch.float64)
     wanted = outcome(layer, x)
-    layer = layer.to(memory_format=CHANNELS_LAST.get(layer.axes, torch.channels_last))  # type: ignore
+    layer = layer.to(memory_format=memory_format)  # type: ignore
     assert_equal(outcome(layer, x), wanted)
+    stored(layer)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("size", [(6,), (6, 5), (1, 5), (1, 1), (4, 3, 5), (4, 1, 1)])
+@pytest.mark.parametrize("batch", [0, 1, 16])
+def test_memory_format_as_convolutions_have_it(
+    size: tuple[int, ...], channels: int, batch: int
+) -> None:
+    """Output and input gradient, as far as sizes of 1 leave a difference; so `view` works."""
+    if batch == 1 and len(size) == 3:
+        pytest.skip("there torch has a path of its own that forgets the format")
+    layer = layer_of(size, channels, kernel_size=1, dtype=torch.float32)
+    convolution = CONVOLUTIONS[layer.axes - 1](channels, 8, 1)
+    x = torch.randn(shape(layer, batch))
+    inputs = [x]
     if memory_format := CHANNELS_LAST.get(layer.axes):
-        stored(layer)
-        assert layer(x).is_contiguous(memory_format=memory_format)
+        inputs.append(x.contiguous(memory_format=memory_format))
+        inputs.append(x.movedim(1, -1).contiguous().movedim(-1, 1))
+    for x in inputs:
+        wanted, got = convolution(x), layer(x)
+        for layout in (torch.contiguous_format, memory_format):
+            if layout is not None:
+                same = got.is_contiguous(memory_format=layout)
+                assert same == wanted.is_contiguous(memory_format=layout)
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(layer(x).sum(), x)
+        assert gradient.is_contiguous() == x.is_contiguous()
+    layer(inputs[0]).view(batch, -1 if batch else 8)
 
 
 def test_meta_device() -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from neurosim.errors import InvalidArgument, require_choice
 from neurosim.nn.ops.local.geometry import Geometry as Geometry
-from neurosim.nn.ops.local.matmul import from_storage as from_storage
+from neurosim.nn.ops.local.layout import from_storage as from_storage
+from neurosim.nn.ops.local.layout import to_storage as to_storage
 from neurosim.nn.ops.local.matmul import local_matmul
 from neurosim.nn.ops.local.naive import local_naive
 
@@ -17,6 +18,12 @@ BACKENDS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {
     "naive": local_naive,
     "matmul": local_matmul,
 }
+try:
+    from neurosim.nn.ops.local import triton as _triton
+except ImportError as error:
+    _triton, _NO_TRITON = None, f"Triton cannot be imported ({error})"
+else:
+    BACKENDS["triton"] = _triton.local_triton
 
 # Complex numbers would need conjugates in the gradients, integers have none.
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -30,12 +37,22 @@ def check_dtype(dtype: torch.dtype) -> None:
 
 
 def check_backend(backend: str) -> None:
-    """A backend is "auto" or one of `BACKENDS`."""
+    """A backend is "auto" or one of `BACKENDS`; "triton" only where it is installed."""
+    if backend == "triton" and _triton is None:
+        raise InvalidArgument(f'backend "triton" cannot run: {_NO_TRITON}; use backend="matmul"')
     require_choice("backend", backend, ("auto", *BACKENDS))
 
 
 def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = "auto") -> Tensor:
-    """y[n, o, p]: input (N, C, *input) seen through filters (*output, O, C / groups, *kernel)."""
+    """y[n, o, p]: input (N, C, *input) seen through filters (*output, O, C / groups, *kernel).
+
+    "auto" is "triton" on a GPU where that can run, and "matmul" else.
+    """
     check_backend(backend)
     check_dtype(x.dtype)
-    return BACKENDS["matmul" if backend == "auto" else backend](x, weight, geometry)
+    if backend == "triton" and _triton is not None and (reason := _triton.cannot_run(x)):
+        raise InvalidArgument(f'backend "triton" cannot run: {reason}')
+    if backend == "auto":
+        on_gpu = x.device.type == "cuda" and _triton is not None and not _triton.cannot_run(x)
+        backend = "triton" if on_gpu else "matmul"
+    return BACKENDS[backend](x, weight, geometry)

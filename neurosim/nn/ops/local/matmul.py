@@ -1,243 +1,183 @@
 """Locally connected layers as batched matrix products, one for every element of the kernel.
 
-Activations lie position-major inside, (*space, N, C): the input that one tap meets is then a
-slice of the padded input, and the product over all positions is one `bmm` that is added to the
-output. No tap's slice outlives its product, so memory is that of two activations, not of
-prod(kernel_size) of them. Weights are stored taps outermost, (taps, positions, C / groups, O),
-so that every product reads and every gradient writes one contiguous block.
-
-Forward, input gradient and weight gradient are the three contractions of the same trilinear
-form, sum y . (x * w): each one's derivatives are the other two, which is how they are registered
-with autograd, to any order.
+Activations lie position-major inside, (*space, groups, N, C / groups): the input that one tap
+meets at all positions is then a slice, and its product with the tap's filters one `bmm` that is
+added to the output. Taps that differ along the first axis only meet rows of one and the same copy
+of the input (`shifts`), so that a 3x3 kernel copies the input three times, not nine. All that is
+done for a few rows of the output at a time (`bands`): copies stay in the cache, and no more of
+them is in memory than a band has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from neurosim.nn.ops.local.geometry import Geometry
+from neurosim.nn.ops.local.geometry import Band, Geometry, Shift, bands, shifts
+from neurosim.nn.ops.local.layout import new_activation
+from neurosim.nn.ops.local.operators import register
+
+BAND = 2**20  # bytes of activations that a band may have on a CPU: about its second-level cache
 
 
-def _inside(x: Tensor, geometry: Geometry | None = None) -> Tensor:
-    """(N, C, *space) to (*space, N, C): from channels-last a copy of whole channel vectors.
-
-    With a geometry, the zeros of its padding are added in the same pass.
-    """
-    moved = x.permute(*range(2, x.ndim), 0, 1)
-    if geometry is None or geometry.padded_size == geometry.input_size:
-        return moved.contiguous()
-    padded = x.new_zeros(*geometry.padded_size, *moved.shape[-2:])
-    padded[geometry.inner] = moved
-    return padded
+def _bands(geometry: Geometry, x: Tensor, channels: int) -> tuple[Band, ...]:
+    """Bands for a batch like `x`; on other devices than CPUs, everything at once."""
+    rows = geometry.output_size[0]
+    if x.device.type == "cpu":
+        row = geometry.positions // rows * len(x) * channels * _working(x).itemsize
+        rows = max(1, BAND // max(1, row))
+    return bands(geometry, rows)
 
 
-def _outside(x: Tensor) -> Tensor:
-    """(*space, N, C) to (N, C, *space), channels-last in memory.
-
-    Always a copy, even for N = 1: what leaves an operator owns its memory, from its first byte on.
-    """
-    space = x.ndim - 2
-    x = x.permute(space, *range(space), space + 1)
-    return x.clone(memory_format=torch.contiguous_format).movedim(-1, 1)
+def _working(x: Tensor) -> torch.dtype:
+    """CPUs have no fast products in half precision, and adding up taps in it loses digits."""
+    return torch.float32 if x.device.type == "cpu" and x.itemsize < 4 else x.dtype
 
 
-def _split(x: Tensor, geometry: Geometry) -> Tensor:
-    """(*output, N, C) as (positions * groups, N, C / groups), a view where there is one group.
-
-    All sizes are spelled out here and in `_join`: torch cannot infer one when the batch is empty.
-    """
-    n, channels = x.shape[-2:]
-    groups, positions = geometry.groups, geometry.positions
-    if groups == 1:
-        return x.reshape(positions, n, channels)
-    x = x.reshape(positions, n, groups, channels // groups).transpose(1, 2)
-    return x.reshape(positions * groups, n, channels // groups)
+def _inside(x: Tensor, groups: int) -> Tensor:
+    """(N, C, *space) viewed as (*space, groups, N, C / groups)."""
+    x = x.permute(*range(2, x.ndim), 0, 1)
+    return x.unflatten(-1, (groups, x.shape[-1] // groups)).transpose(-3, -2)
 
 
-def _join(x: Tensor, geometry: Geometry) -> Tensor:
-    """(positions * groups, N, C / groups) as (*output, N, C)."""
-    n, channels = x.shape[-2:]
-    groups = geometry.groups
-    if groups > 1:
-        x = x.reshape(geometry.positions, groups, n, channels).transpose(1, 2)
-    return x.reshape(*geometry.output_size, n, groups * channels)
+def _buffer(x: Tensor, parts: tuple[Band, ...]) -> Tensor:
+    """Room for one shift after the other of (*space, groups, N, C / groups) like x."""
+    first = parts[0].geometry  # no other band is larger
+    rows = max(shift.size[0] for shift in shifts(first))
+    size = (rows, *first.output_size[1:], *x.shape[-3:])
+    return x.new_empty(size, dtype=_working(x))
 
 
-def _filters(weight: Tensor, geometry: Geometry) -> Tensor:
+def _shifted(x: Tensor, shift: Shift, buffer: Tensor) -> Tensor:
+    """The input as a shift has it, with its zeros."""
+    shifted = buffer[: shift.size[0]]
+    for axis, inside in enumerate(shift.target):
+        for margin in (slice(0, inside.start), slice(inside.stop, shift.size[axis])):
+            if margin.start < margin.stop:
+                shifted.movedim(axis, 0)[margin].zero_()
+    shifted[shift.target] = x[shift.source]
+    return shifted
+
+
+def _filters(weight: Tensor, geometry: Geometry, dtype: torch.dtype) -> Tensor:
     """(positions, C / groups, O) of one tap as (positions * groups, C / groups, O / groups)."""
+    positions, channels, outputs = weight.shape
     groups = geometry.groups
+    weight = weight.to(dtype)
     if groups == 1:
         return weight
-    positions, channels, outputs = weight.shape
     weight = weight.reshape(positions, channels, groups, outputs // groups).transpose(1, 2)
     return weight.reshape(positions * groups, channels, outputs // groups)
 
 
-def _forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """(N, C, *input), (taps, positions, C / groups, O) -> (N, O, *output)."""
-    x = _inside(x, geometry)
-    groups = geometry.groups
-    shape = (geometry.positions * groups, x.shape[-2], weight.shape[-1] // groups)
-    y = x.new_empty(shape)
-    for tap, (part, filters) in enumerate(zip(geometry.taps(), weight, strict=True)):
-        seen, filters = _split(x[part], geometry), _filters(filters, geometry)
-        if tap == 0:
-            torch.bmm(seen, filters, out=y)
-        else:
-            y.baddbmm_(seen, filters)
-    return _outside(_join(y, geometry))
+# The three products of one tap. Depthwise ones have a single term each, so that they are no
+# matrix products but multiplications of (positions, N, groups, O / groups), element by element.
 
 
-def _input_gradient(grad: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """(N, O, *output), (taps, positions, C / groups, O) -> (N, C, *input)."""
-    g = _split(_inside(grad), geometry)
-    channels = weight.shape[2] * geometry.groups
-    x = grad.new_zeros(*geometry.padded_size, grad.shape[0], channels)
-    for part, filters in zip(geometry.taps(), weight, strict=True):
-        x[part] += _join(torch.bmm(g, _filters(filters, geometry).mT), geometry)
-    return _outside(x[geometry.inner])
+def _is_depthwise(weight: Tensor, geometry: Geometry) -> bool:
+    """Whether filters (..., C / groups, O) see one channel each."""
+    return weight.shape[-2] == 1 and geometry.groups > 1
 
 
-def _weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
-    """(N, O, *output), (N, C, *input) -> (taps, positions, C / groups, O)."""
-    g, x = _split(_inside(grad), geometry), _inside(x, geometry)
-    groups, positions = geometry.groups, geometry.positions
-    channels, outputs = x.shape[-1] // groups, grad.shape[1]
-    taps = list(geometry.taps())
-    weight = grad.new_empty(len(taps), positions, channels, outputs)
-    for part, filters in zip(taps, weight, strict=True):
-        seen = _split(x[part], geometry).mT
-        if groups == 1:
-            torch.bmm(seen, g, out=filters)
-        else:
-            product = torch.bmm(seen, g).view(positions, groups, channels, outputs // groups)
-            filters.copy_(product.transpose(1, 2).reshape(positions, channels, outputs))
+def _groups_inside(weight: Tensor, geometry: Geometry) -> int:
+    """Groups that activations are split into; those of depthwise filters stay channels."""
+    return 1 if _is_depthwise(weight, geometry) else geometry.groups
+
+
+def _apart(x: Tensor, geometry: Geometry) -> Tensor:
+    """(positions, N or 1, O) as (positions, N or 1, groups, O / groups)."""
+    return x.unflatten(-1, (geometry.groups, x.shape[-1] // geometry.groups))
+
+
+def _add_output(y: Tensor, seen: Tensor, weight: Tensor, geometry: Geometry) -> None:
+    if _is_depthwise(weight, geometry):
+        filters = _apart(weight.to(y.dtype), geometry)
+        _apart(y, geometry).addcmul_(seen.unsqueeze(-1), filters)
+    else:
+        y.baddbmm_(seen, _filters(weight, geometry, y.dtype))
+
+
+def _add_input_gradient(x: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry) -> None:
+    if _is_depthwise(weight, geometry):
+        upstream, filters = _apart(grad, geometry), _apart(weight.to(x.dtype), geometry)
+        for output in range(upstream.shape[-1]):  # of each channel
+            x.addcmul_(upstream[..., output], filters[..., output])
+    else:
+        x.baddbmm_(grad, _filters(weight, geometry, x.dtype).mT)
+
+
+def _write_weight_gradient(weight: Tensor, grad: Tensor, seen: Tensor, geometry: Geometry) -> None:
+    if _is_depthwise(weight, geometry):
+        product = _apart(grad, geometry) * seen.unsqueeze(-1)
+        weight.copy_(product.sum(1).view_as(weight))
+    elif geometry.groups == 1 and weight.dtype == grad.dtype:
+        torch.bmm(seen.mT, grad, out=weight)
+    else:
+        product = torch.bmm(seen.mT, grad)
+        product = product.unflatten(0, (len(weight), geometry.groups)).transpose(1, 2)
+        _apart(weight, geometry).copy_(product)
+
+
+# The three contractions, band by band.
+
+
+def _forward(x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool) -> Tensor:
+    outputs, groups = weight.shape[-1], _groups_inside(weight, geometry)
+    y = new_activation(x, len(x), outputs, geometry.output_size, channels_last)
+    x_inside, y_inside = _inside(x, groups), _inside(y, groups)
+    parts = _bands(geometry, x, max(x.shape[1], outputs))
+    buffer = _buffer(x_inside, parts)
+    for band in parts:
+        seen, filters, part = x_inside[band.inputs], weight[:, band.positions], band.geometry
+        size = (*part.output_size, groups, len(x), outputs // groups)
+        total = x.new_zeros(size, dtype=_working(x))
+        for shift in shifts(part):
+            shifted = _shifted(seen, shift, buffer)
+            for tap, rows in shift.taps:
+                _add_output(total.flatten(0, -3), shifted[rows].flatten(0, -3), filters[tap], part)
+        y_inside[band.outputs] = total
+    return y
+
+
+def _input_gradient(
+    grad: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool
+) -> Tensor:
+    channels, groups = weight.shape[2] * geometry.groups, _groups_inside(weight, geometry)
+    working = grad.new_empty(0, dtype=_working(grad))  # bands overlap: round their sum, once
+    x = new_activation(working, len(grad), channels, geometry.input_size, channels_last).zero_()
+    g_inside, x_inside = _inside(grad, groups), _inside(x, groups)
+    parts = _bands(geometry, grad, max(channels, weight.shape[-1]))
+    buffer = _buffer(x_inside, parts)
+    for band in parts:
+        met, filters, part = x_inside[band.inputs], weight[:, band.positions], band.geometry
+        upstream = g_inside[band.outputs].to(x.dtype).flatten(0, -3)
+        for shift in shifts(part):
+            shifted = buffer[: shift.size[0]].zero_()
+            for tap, rows in shift.taps:
+                _add_input_gradient(shifted[rows].flatten(0, -3), upstream, filters[tap], part)
+            met[shift.source].add_(shifted[shift.target])
+    return x.to(grad.dtype)
+
+
+def _weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, channels_last: bool) -> Tensor:
+    outputs, channels = grad.shape[1], x.shape[1]
+    taps = prod(geometry.kernel_size)
+    weight = grad.new_empty(taps, geometry.positions, channels // geometry.groups, outputs)
+    groups = _groups_inside(weight, geometry)
+    g_inside, x_inside = _inside(grad, groups), _inside(x, groups)
+    parts = _bands(geometry, x, max(channels, outputs))
+    buffer = _buffer(x_inside, parts)
+    for band in parts:
+        seen, filters, part = x_inside[band.inputs], weight[:, band.positions], band.geometry
+        upstream = g_inside[band.outputs].to(_working(grad)).flatten(0, -3)
+        for shift in shifts(part):
+            shifted = _shifted(seen, shift, buffer)
+            for tap, rows in shift.taps:
+                met = shifted[rows].flatten(0, -3)
+                _write_weight_gradient(filters[tap], upstream, met, part)
     return weight
 
 
-# Registered with torch, so that compilation sees one node with a known shape and derivative.
-# A geometry travels as `sizes`, one flat list, because an operator's schema knows no dataclass.
-
-
-def _pack(geometry: Geometry) -> list[int]:
-    g = geometry
-    parts = (g.input_size, g.kernel_size, g.stride, g.dilation, g.before, g.after)
-    return [g.groups, *(int(size) for part in parts for size in part)]
-
-
-def _unpack(sizes: Sequence[int]) -> Geometry:
-    groups, *flat = sizes
-    axes = len(flat) // 6
-    parts = [tuple(flat[i : i + axes]) for i in range(0, len(flat), axes)]
-    return Geometry(*parts, groups=groups)
-
-
-def _channels_last(like: Tensor, n: int, channels: int, space: Sequence[int]) -> Tensor:
-    """An empty tensor (N, C, *space) laid out as `_outside` lays it out."""
-    return like.new_empty(n, *space, channels).movedim(-1, 1)
-
-
-@torch.library.custom_op("neurosim::local_forward", mutates_args=())
-def local_forward(x: Tensor, weight: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The layer's output; see `_forward`."""
-    return _forward(x, weight, _unpack(sizes))
-
-
-@torch.library.custom_op("neurosim::local_input_gradient", mutates_args=())
-def local_input_gradient(grad: Tensor, weight: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The gradient with respect to the input; see `_input_gradient`."""
-    return _input_gradient(grad, weight, _unpack(sizes))
-
-
-@torch.library.custom_op("neurosim::local_weight_gradient", mutates_args=())
-def local_weight_gradient(grad: Tensor, x: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The gradient with respect to the weight; see `_weight_gradient`."""
-    return _weight_gradient(grad, x, _unpack(sizes))
-
-
-@local_forward.register_fake
-def _(x, weight, sizes):
-    return _channels_last(x, x.shape[0], weight.shape[-1], _unpack(sizes).output_size)
-
-
-@local_input_gradient.register_fake
-def _(grad, weight, sizes):
-    geometry = _unpack(sizes)
-    channels = weight.shape[2] * geometry.groups
-    return _channels_last(grad, grad.shape[0], channels, geometry.input_size)
-
-
-@local_weight_gradient.register_fake
-def _(grad, x, sizes):
-    geometry = _unpack(sizes)
-    channels = x.shape[1] // geometry.groups
-    taps = prod(geometry.kernel_size)
-    return grad.new_empty(taps, geometry.positions, channels, grad.shape[1])
-
-
-def _needed(ctx: Any, index: int, gradient: Callable[[], Tensor]) -> Tensor | None:
-    return gradient() if ctx.needs_input_grad[index] else None
-
-
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    first, second, ctx.sizes = inputs
-    ctx.save_for_backward(first, second)
-
-
-def _forward_backward(ctx: Any, grad: Tensor) -> tuple:
-    x, weight = ctx.saved_tensors
-    return (
-        _needed(ctx, 0, lambda: local_input_gradient(grad, weight, ctx.sizes)),
-        _needed(ctx, 1, lambda: local_weight_gradient(grad, x, ctx.sizes)),
-        None,
-    )
-
-
-def _input_gradient_backward(ctx: Any, upstream: Tensor) -> tuple:
-    grad, weight = ctx.saved_tensors
-    return (
-        _needed(ctx, 0, lambda: local_forward(upstream, weight, ctx.sizes)),
-        _needed(ctx, 1, lambda: local_weight_gradient(grad, upstream, ctx.sizes)),
-        None,
-    )
-
-
-def _weight_gradient_backward(ctx: Any, upstream: Tensor) -> tuple:
-    grad, x = ctx.saved_tensors
-    return (
-        _needed(ctx, 0, lambda: local_forward(x, upstream, ctx.sizes)),
-        _needed(ctx, 1, lambda: local_input_gradient(grad, upstream, ctx.sizes)),
-        None,
-    )
-
-
-local_forward.register_autograd(_forward_backward, setup_context=_save)
-local_input_gradient.register_autograd(_input_gradient_backward, setup_context=_save)
-local_weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_save)
-
-
-def to_storage(weight: Tensor, geometry: Geometry) -> Tensor:
-    """(*output, O, C / groups, *kernel) as (taps, positions, C / groups, O), if possible a view."""
-    axes = len(geometry.kernel_size)
-    space, kernel = range(axes), range(axes + 2, 2 * axes + 2)
-    weight = weight.permute(*kernel, *space, axes + 1, axes)
-    taps = prod(geometry.kernel_size)
-    return weight.reshape(taps, geometry.positions, *weight.shape[-2:])
-
-
-def from_storage(weight: Tensor, geometry: Geometry) -> Tensor:
-    """The inverse of `to_storage`, always a view."""
-    axes = len(geometry.kernel_size)
-    weight = weight.view(*geometry.kernel_size, *geometry.output_size, *weight.shape[-2:])
-    kernel, space = range(axes), range(axes, 2 * axes)
-    return weight.permute(*space, 2 * axes + 1, 2 * axes, *kernel)
-
-
-def local_matmul(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """As `local_naive`, fastest where the weight lies in memory as `from_storage` lays it."""
-    return local_forward(x, to_storage(weight, geometry), _pack(geometry))
+local_matmul = register("matmul", _forward, _input_gradient, _weight_gradient)

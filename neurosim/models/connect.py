@@ -1,0 +1,34 @@
+"""The switch between convolution and local connectivity, the same for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+from neurosim.errors import require, require_choice
+from neurosim.nn.convert import Init, Skip, to_local
+
+Connectivity = Literal["conv", "local"]
+
+
+def connect(
+    model: nn.Module,
+    connectivity: Connectivity,
+    input_size: int | tuple[int, int],
+    in_channels: int,
+    skip: Skip | Sequence[Skip] = 0,
+    *,
+    freeze_skipped: bool = False,
+    init: Init = "independent",
+) -> nn.Module:
+    """Local networks are the convolutional ones converted: one definition, one set of names."""
+    require_choice("connectivity", connectivity, ("conv", "local"))
+    size = (input_size,) * 2 if isinstance(input_size, int) else tuple(input_size)
+    valid = len(size) == 2 and all(isinstance(v, int) and v >= 1 for v in size)
+    require(valid, "input_size", input_size, "a whole number >= 1 or two of them")
+    if connectivity == "conv":
+        return model
+    shape = (1, in_channels, *size)
+    return to_local(model, shape, skip, init, freeze_skipped=freeze_skipped, inplace=True)

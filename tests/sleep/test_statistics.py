@@ -1,0 +1,138 @@
+"""The measures of equality against plain formulas in numpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from brute_force import CASES, Neurons, layer_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurosim.nn import LocallyConnected1d
+from neurosim.nn.local import LocallyConnected
+from neurosim.nn.masked import connect, mask_of, sever_weights
+from neurosim.sleep import LayerStatistics, frame_of, layer_statistics, share
+from neurosim.sleep.statistics import measure
+
+
+def measures(columns: list[np.ndarray]) -> list[float]:
+    """SNR, its inverse and |mean| / std of components, each the weights of some neurons."""
+    ratios: list[list[float]] = [[], [], []]
+    for column in columns:
+        mean, variance = (column.mean(), column.var()) if len(column) else (0.0, 0.0)
+        if mean == 0 and variance == 0:
+            values = [0.0, 0.0, 0.0]
+        else:
+            snr = mean**2 / variance if variance else math.inf
+            values = [snr, variance / mean**2 if mean else math.inf, math.sqrt(snr)]
+        for found, value in zip(ratios, values, strict=True):
+            found.append(value)
+    return [float(np.mean(found)) for found in ratios]
+
+
+def expected(layer: LocallyConnected) -> LayerStatistics:
+    """The definitions, component by component."""
+    interior, everyone = Neurons.of(layer, "exclude"), Neurons.of(layer)
+    mask = mask_of(layer)
+    kept = torch.ones_like(layer.weight) if mask is None else mask.expand_as(layer.weight)
+    weight = layer.weight.detach().double().numpy()
+    present = kept.numpy().astype(bool)
+
+    def columns(positions: list[tuple[int, ...]]) -> list[np.ndarray]:
+        chosen = [[p[axis] for p in positions] for axis in range(layer.axes)]
+        values, has = (array[tuple(chosen)] for array in (weight, present))
+        shape = (len(positions), -1)
+        return [v[h] for v, h in zip(values.reshape(shape).T, has.reshape(shape).T, strict=True)]
+
+    grids = [columns([everyone.positions[i] for i in group]) for group in everyone.groups]
+    flat = [column for grid in grids for column in grid]
+    squares = sum(((c - c.mean()) ** 2).sum() for c in flat if len(c))
+    inside = columns(interior.positions) if interior.positions else [np.empty(0)]
+    return LayerStatistics(
+        *measures(inside),
+        *measures(flat),
+        spread=math.sqrt(squares / present.sum()),
+        norm=math.sqrt((weight**2 * present).sum()),
+    )
+
+
+def assert_same(found: LayerStatistics, wanted: LayerStatistics, rel: float = 1e-9) -> None:
+    for name in LayerStatistics.names():
+        assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=rel), name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equal_plain_formulas(case: str) -> None:
+    size, arguments = CASES[case]
+    layer = layer_of(size, **arguments)
+    assert_same(layer_statistics(layer), expected(layer))
+
+
+@settings(max_examples=25, deadline=None)
+@given(case=st.sampled_from(sorted(CASES)), absent=st.floats(0, 0.9), seed=st.integers(0, 99))
+def test_absent_connections_do_not_count(case: str, absent: float, seed: int) -> None:
+    size, arguments = CASES[case]
+    layer = layer_of(size, seed=seed, **arguments)
+    sever_weights(layer, absent, generator=torch.Generator().manual_seed(seed))
+    assert_same(layer_statistics(layer), expected(layer))
+
+
+def test_components_that_are_zero_or_lonely() -> None:
+    """No signal and no noise counts as 0; one neuron has no variance; a mean of 0 has no SNR."""
+    layer = LocallyConnected1d(3, 1, 1, 2, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[0, 1, 1.0], [0, -1, 3]])[:, None, :, None])
+    found = layer_statistics(layer)
+    assert found.snr == pytest.approx((0 + 0 + 4 / 1) / 3)
+    assert found.inverse_snr == math.inf
+    assert found.mean_to_std == pytest.approx((0 + 0 + 2) / 3)
+    lonely = layer_of((4, 3), kernel_size=(4, 3))
+    assert layer_statistics(lonely).snr == layer_statistics(lonely).grid_mean_to_std == math.inf
+    assert layer_statistics(lonely).inverse_snr == layer_statistics(lonely).spread == 0
+
+
+def test_interior_and_grids_differ() -> None:
+    """After an instant share grids are equal, the interior as a whole is not."""
+    layer = layer_of((12, 12), kernel_size=3, padding=1, dtype=torch.float32)
+    found = share(layer)["layer"].after
+    assert found.grid_inverse_snr < 1e-9 < 1e9 < found.grid_snr
+    assert found.spread < 1e-7
+    assert found.inverse_snr > 1e-3
+
+
+def test_precision_and_damage() -> None:
+    layer = layer_of((9, 9), kernel_size=3, padding=1)
+    exact = layer_statistics(layer)
+    for dtype, rel in ((torch.float32, 1e-4), (torch.bfloat16, 0.5)):
+        rough = layer_of((9, 9), kernel_size=3, padding=1, dtype=dtype)
+        with torch.no_grad():
+            rough.weight.copy_(layer.weight)
+        assert measure(rough).dtype == torch.float32
+        found = layer_statistics(rough)
+        assert found.grid_snr == pytest.approx(exact.grid_snr, rel=rel)
+        assert found.norm == pytest.approx(exact.norm, rel=0.01)
+    with torch.no_grad():
+        layer.weight[0, 0, 0, 0, 0, 0] = math.nan
+    found = layer_statistics(layer)
+    assert all(math.isnan(getattr(found, name)) for name in ("grid_snr", "spread", "norm"))
+
+
+def test_an_unusual_order_in_memory() -> None:
+    layer = layer_of((6, 6), kernel_size=3, padding=1)
+    wanted = layer_statistics(layer)
+    layer.weight = torch.nn.Parameter(layer.weight.detach().contiguous())
+    assert_same(layer_statistics(layer), wanted)
+
+
+def test_a_grid_without_a_connection_counts_as_zero() -> None:
+    layer = LocallyConnected1d(1, 2, 1, 3, bias=False)
+    connect(layer, weights=torch.tensor([True, False]).view(1, 2, 1, 1))
+    with torch.no_grad():
+        layer.weight[:, 0, 0, 0] = torch.tensor([1.0, 2.0, 3.0])
+    found = layer_statistics(layer)
+    assert found.snr == pytest.approx((4 / (2 / 3) + 0) / 2)
+    assert found.spread == pytest.approx(math.sqrt(2 / 3))
+    assert frame_of(layer).members.tolist() == [3]

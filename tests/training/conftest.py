@@ -1,0 +1,28 @@
+"""Small runs: a few images of three classes, a small network, a second or less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from scenes import settings_of, write_images
+
+from neurosim.training import TrainSettings
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors are slower on several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., TrainSettings]:
+    """Settings of a small run, but for the options given."""
+    images = write_images(tmp_path / "images.npz")
+    return lambda **options: settings_of(images, **options)
