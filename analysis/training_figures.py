@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import STYLE, new_figure
 from analysis.snr import log_inverse_snr
-from analysis.training import Array, TrainingCurves
+from analysis.training import TrainingCurves
+from analysis.trajectories import recorded_series
 
 
 def comparison(variants: Mapping[str, Sequence[TrainingCurves]]) -> Figure:
@@ -51,15 +52,5 @@ def _draw_layers(ax: Axes, run: TrainingCurves) -> None:
     """First, middle and last layer; more lines than that hide each other."""
     count = len(run.layers)
     for number in sorted({0, count // 2, count - 1}):
-        steps, values = _with_sleeps(run, number)
+        steps, values = recorded_series(run, run.layers[number], "inverse_snr")
         ax.plot(steps, log_inverse_snr(values), lw=0.7, label=run.layers[number])
-
-
-def _with_sleeps(run: TrainingCurves, layer: int) -> tuple[Array, Array]:
-    """Recorded steps and what sleeps left, in order: statistics of a step precede its sleep."""
-    after = run.sleep_statistics["inverse_snr"][:, 1, layer]
-    slept = ~np.isnan(after)
-    steps = np.concatenate([run.steps, run.sleeps[slept] + 0.5])
-    values = np.concatenate([run.statistics["inverse_snr"][:, layer], after[slept]])
-    order = np.argsort(steps, kind="stable")
-    return steps[order], values[order]

@@ -12,17 +12,16 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
-from importlib import import_module
-from inspect import BoundArguments, signature
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from inspect import BoundArguments, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import tyro
 
 from experiments.convergence import ConvergenceStudy, run_study
-from experiments.registry import EXPERIMENTS, experiment
+from experiments.registry import EXPERIMENTS, EXPORTS, Entry, load
 from experiments.report import Report, RunOptions, as_json
 from neurosim.errors import Interrupted, InvalidArgument, NeurosimError, require, require_choice
 from neurosim.recording import RunReader, describe_lines, describe_values
@@ -44,7 +43,7 @@ def converge(study: ConvergenceStudy, options: RunOptions, name: str = "converge
     return run_study(study, name, options)
 
 
-def inspect(file: Annotated[Path, tyro.conf.Positional], json: bool = False) -> str:
+def inspect(file: Path, json: bool = False) -> str:
     """Print what a run file holds, also while it is being written.
 
     Args:
@@ -77,17 +76,21 @@ class Command(NamedTuple):
     """A word of the command line."""
 
     summary: str
-    function: Callable[..., Any] | str  # or module:name, imported when needed
+    function: Callable[..., Any] | Entry | Mapping[str, Entry]  # by a second word
 
 
 COMMANDS = {
     "converge": Command("simulate the circuit over a grid of settings", converge),
-    "train": Command("train a network that sleeps", "experiments.wake_sleep:run"),
-    "reproduce": Command("a published table or figure, beside the paper's numbers", ""),
+    "train": Command("train a network that sleeps", Entry("wake_sleep:run", "")),
+    "reproduce": Command("a published table or figure, beside the paper's numbers", EXPERIMENTS),
     "tune": Command(
-        "search rate and decay on a validation split", "experiments.dynamic_sharing.tune:run"
+        "search rate and decay on a validation split", Entry("dynamic_sharing.tune:run", "")
     ),
-    "demo": Command("the circuit, then networks that sleep, in a minute", "experiments.demo:run"),
+    "analyze": Command("tables and figures of one or many runs", Entry("analyze:analyze", "")),
+    "report": Command("one HTML file about one or many runs", Entry("html_report:html_report", "")),
+    "score": Command("how brain-like models are, offline", Entry("score:run", "")),
+    "export": Command("a trained model for others to use", EXPORTS),
+    "demo": Command("the circuit, then networks that sleep, in a minute", Entry("demo:run", "")),
     "inspect": Command("print what a run file holds", inspect),
 }
 
@@ -108,23 +111,22 @@ def _overview() -> str:
     )
 
 
-def _experiments() -> str:
+def _members(name: str, entries: Mapping[str, Entry]) -> str:
     """What `neurosim reproduce --help` prints."""
     return "\n".join(
         [
-            "usage: neurosim reproduce NAME [options]",
+            f"usage: neurosim {name} NAME [options]",
             "",
-            "Reproduce a published table or figure, or a study of ours, and print it beside the",
-            "paper's numbers.",
+            f"{COMMANDS[name].summary[0].upper()}{COMMANDS[name].summary[1:]}:",
             "",
-            *_listed({name: entry.summary for name, entry in EXPERIMENTS.items()}),
+            *_listed({name: entry.summary for name, entry in entries.items()}),
             "",
-            "neurosim reproduce NAME --help shows an experiment's options.",
+            f"neurosim {name} NAME --help shows the options of one.",
         ]
     )
 
 
-def _listed(summaries: dict[str, str]) -> list[str]:
+def _listed(summaries: Mapping[str, str]) -> list[str]:
     width = max(map(len, summaries))
     return [f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items()]
 
@@ -137,30 +139,37 @@ def _parse(arguments: Sequence[str]) -> Call | str:
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         raise InvalidArgument(f"the first word must be one of {known}, got {name!r}; see --help")
-    if name == "reproduce":
+    function, program = COMMANDS[name].function, f"neurosim {name}"
+    if isinstance(function, Mapping):
         chosen, rest = (rest[0], rest[1:]) if rest else ("", [])
         if chosen in ("-h", "--help"):
-            return _experiments()
+            return _members(name, function)
         try:
-            require_choice("experiment", chosen, EXPERIMENTS)
+            require_choice(f"the word after {name}", chosen, function)
         except InvalidArgument as error:
-            raise InvalidArgument(f"{error}; see neurosim reproduce --help") from error
-        return _options(experiment(chosen), f"neurosim reproduce {chosen}", rest)
-    function = COMMANDS[name].function
-    if isinstance(function, str):
-        module, _, attribute = function.partition(":")
-        function = getattr(import_module(module), attribute)
-    return _options(function, f"neurosim {name}", rest)
+            raise InvalidArgument(f"{error}; see {program} --help") from error
+        function, program = function[chosen], f"{program} {chosen}"
+    return _options(load(function) if isinstance(function, Entry) else function, program, rest)
 
 
 def _options(function: Callable[..., Any], program: str, rest: Sequence[str]) -> Call:
     """The function with the values of its options; help and mistakes end here."""
     shown = io.StringIO()  # tyro draws a box around a mistake
 
-    @wraps(function)
     def put_together(*args: Any, **kwargs: Any) -> Call:
         return Call(function, signature(function).bind(*args, **kwargs))
 
+    # What a command cannot do without stands by itself, without a name before it.
+    hints = get_type_hints(function, include_extras=True)
+    parameters = []
+    for parameter in signature(function).parameters.values():
+        hint = hints[parameter.name]
+        if parameter.default is parameter.empty and not is_dataclass(hint):
+            hint = tyro.conf.Positional[hint]
+        parameters.append(parameter.replace(annotation=hint))
+    put_together.__annotations__ = {p.name: p.annotation for p in parameters}
+    put_together.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    put_together.__doc__ = function.__doc__
     try:
         with contextlib.redirect_stderr(shown):
             return tyro.cli(

@@ -24,7 +24,7 @@ from neurosim.errors import InvalidArgument
 from neurosim.nn import LocallyConnected2d
 from neurosim.nn.local import LocallyConnected
 from neurosim.recording import BackgroundWriter, RunWriter, Status
-from neurosim.sleep import LayerStatistics
+from neurosim.sleep import LayerStatistics, frame_of
 from neurosim.sleep.statistics import measure
 from neurosim.training.evaluation import Evaluation
 from neurosim.training.filters import RADII, filter_distances
@@ -114,12 +114,26 @@ class Recorder:
             dims = ("snapshot", *(f"{group}/{axis}" for axis in axes))
             kind = self.settings.snapshot_dtype
             run.dataset(f"{group}/weight", dims, kind, description=f"weight of {name}")
+            if isinstance(module, LocallyConnected):
+                self._declare_grids(run, group, module, dims[1 : 1 + module.axes])
         if self._maps:
             run.scale("map", list(self._maps), description="2d local layers")
             run.scale("radius", np.array(RADII), description="of the ring of neighbours")
             for kind in ("euclidean", "cosine"):
                 dims = ("snapshot", "map", "radius")
                 run.dataset(f"{kind}_distance", dims, description="see training.filters")
+
+    def _declare_grids(
+        self, run: RunWriter, group: str, layer: LocallyConnected, places: Sequence[str]
+    ) -> None:
+        """Which positions share with each other, for whoever reads the weights."""
+        frame = frame_of(layer)
+        for name, values, what in (
+            ("grid", frame.grid, "number of each position's grid"),
+            ("interior", frame.interior, "whether the receptive field lies inside the image"),
+        ):
+            shaped = values.view(layer.output_size).cpu().numpy()
+            run.constant(f"{group}/{name}", shaped, places, description=what)
 
     @property
     def _maps(self) -> dict[str, LocallyConnected2d]:
