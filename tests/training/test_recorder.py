@@ -236,3 +236,20 @@ def test_evaluation_rows_are_those_of_the_network(tmp_path: Path, settings: Make
         loss = float(cross_entropy(logits, data.test.labels))
         assert run["test_loss"][-1] == pytest.approx(loss, rel=1e-5)
         assert run["top5"][-1] == 1  # there are three classes
+
+
+def test_snapshots_say_who_shares_with_whom(tmp_path: Path, settings: Make) -> None:
+    """A mean over the recorded grid is what an instant sleep leaves, layer by layer."""
+    options = {"snapshot_every": 4, "sleep": "instant", "unit": "epochs", "every": 1}
+    with trained(settings(**options), tmp_path / "run.h5") as run:
+        for name in LAYERS:
+            weight = run[f"weights/{name}/weight"][-1]  # after the sleep of the last step
+            grid = run[f"weights/{name}/grid"]
+            assert grid.shape == weight.shape[:2]
+            assert len(np.unique(grid)) == 9
+            for number in range(9):
+                filters = weight[grid == number]
+                np.testing.assert_allclose(filters, filters[:1].repeat(len(filters), 0), atol=1e-6)
+            interior = run[f"weights/{name}/interior"]
+            assert interior[1:-1, 1:-1].all()
+            assert interior.sum() == (SIDE - 2) ** 2
