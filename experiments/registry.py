@@ -29,12 +29,23 @@ EXPERIMENTS = {
     "table2": Entry("dynamic_sharing.table2:run", "ResNet-18 on ImageNet: conv, local, sleep"),
     "table13": Entry("dynamic_sharing.table2:run_conv_first", "with a convolutional first layer"),
     "layerwise": Entry("dynamic_sharing.layerwise:run", "layers that show each other patterns"),
+    "table3": Entry("dynamic_sharing.table3:run", "Brain-Score, as far as local data reach"),
     "fig6": Entry("dynamic_sharing.fig6:run", "weights diverge between sleeps"),
+}
+
+
+EXPORTS = {
+    "brainscore": Entry("brainscore:run", "a model plugin folder in the form Brain-Score accepts"),
 }
 
 
 def experiment(name: str) -> Callable[..., Any]:
     """The function that runs an experiment."""
     require_choice("experiment", name, EXPERIMENTS)
-    module, _, function = EXPERIMENTS[name].function.partition(":")
+    return load(EXPERIMENTS[name])
+
+
+def load(entry: Entry) -> Callable[..., Any]:
+    """The function itself."""
+    module, _, function = entry.function.partition(":")
     return getattr(import_module(f"experiments.{module}"), function)

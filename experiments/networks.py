@@ -1,0 +1,143 @@
+"""Networks by name: from a checkpoint, from a function of one's own, or the stimuli themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from analysis.activations import Extraction, block_names
+from analysis.scoring import Network, pixels
+from analysis.stimuli import View
+from neurosim.data import Dataset
+from neurosim.errors import InvalidArgument
+from neurosim.training import DataSettings, NetworkSettings
+from neurosim.training.build import build_augment, build_data, build_network
+from neurosim.training.checkpoint import Checkpoints
+from neurosim.training.checkpoint import load as load_checkpoint
+
+
+@dataclass(frozen=True)
+class Description:
+    """All that it takes to build a network of ours again and show it images."""
+
+    network: NetworkSettings
+    classes: int
+    channels: int
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def view(self) -> View:
+        """How the network sees."""
+        return View(self.size, self.mean, self.std)
+
+    def build(self) -> nn.Module:
+        """The network with new weights."""
+        # Of the data only the numbers of classes and channels count here.
+        return build_network(self.network, cast(Dataset, self), self.size)
+
+    def as_json(self) -> str:
+        """For `from_json`."""
+        return json.dumps(asdict(self), indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> Description:
+        """What `as_json` wrote."""
+        values = json.loads(text)
+        listed = {name: tuple(values[name]) for name in ("size", "mean", "std")}
+        network = NetworkSettings(**values["network"])
+        return Description(network, values["classes"], values["channels"], **listed)
+
+
+def restore(path: str | Path, data: Path | None = None) -> tuple[Description, nn.Module]:
+    """The network of a checkpoint: a .pt file, a folder of them, or the run file beside it.
+
+    Its data set is needed too, for the size and the normalisation of images; `data` is the folder
+    of its files.
+    """
+    file = _newest(Path(path))
+    state = load_checkpoint(file)
+    settings = {**state["settings"]["data"], "data": data}
+    images = build_data(DataSettings(**settings), state["settings"]["seed"])
+    size = build_augment(DataSettings(**settings), images).image_size(images.image_size)
+    network = NetworkSettings(**state["settings"]["network"])
+    about = Description(network, images.classes, images.channels, size, images.mean, images.std)
+    module = about.build()
+    module.load_state_dict(state["model"])
+    return about, module.eval()
+
+
+def candidate(
+    text: str,
+    layers: Sequence[str] | None = None,
+    *,
+    data: Path | None = None,
+    settings: Extraction | None = None,
+    device: str = "cpu",
+) -> Network:
+    """A model to score: 'pixels', 'untrained:CHECKPOINT', a checkpoint, or 'module:function'.
+
+    The function takes no arguments and returns a torch network, or a `Network` that says how it
+    sees images. It is imported, which runs its module: name only code that you would run. An
+    untrained network is that of a checkpoint with new weights.
+    """
+    settings = settings or Extraction()
+    if text == "pixels":
+        return pixels()
+    if text.startswith("untrained:"):
+        about, _ = restore(text.removeprefix("untrained:"), data)
+        torch.manual_seed(0)
+        return _network(text.partition(":")[0], about.build(), layers, about.view, settings, device)
+    if Path(text).exists():
+        about, module = restore(text, data)
+        return _network(_name(Path(text)), module, layers, about.view, settings, device)
+    made = _call(text)
+    if isinstance(made, Network):
+        return made
+    if not isinstance(made, nn.Module):
+        kind = type(made).__name__
+        raise InvalidArgument(f"{text}: must return a torch network, returned {kind}")
+    return _network(text.partition(":")[2], made, layers, View((224, 224)), settings, device)
+
+
+def _network(
+    name: str, module: nn.Module, layers: Sequence[str] | None, view: View,
+    settings: Extraction, device: str,
+) -> Network:  # fmt: skip
+    return Network(name, module, tuple(layers or block_names(module)), view, settings, device)
+
+
+def _call(text: str) -> Any:
+    """What the function of 'module:function' returns."""
+    name, colon, function = text.partition(":")
+    if not colon:
+        raise InvalidArgument(
+            f"model must be 'pixels', a checkpoint that exists or module:function, got {text!r}"
+        )
+    try:
+        found = getattr(import_module(name), function)
+    except (ImportError, AttributeError) as error:
+        raise InvalidArgument(f"model {text!r} cannot be imported: {error}") from error
+    return found()
+
+
+def _newest(path: Path) -> Path:
+    if path.suffix == ".pt":
+        return path
+    folder = path if path.is_dir() else path.with_suffix(".checkpoints")
+    if not (found := Checkpoints(folder).paths()):
+        raise InvalidArgument(f"{path}: no checkpoint there, nor in {folder}")
+    return found[-1]
+
+
+def _name(path: Path) -> str:
+    """Of the run that a checkpoint belongs to."""
+    return path.parent.stem if path.suffix == ".pt" and path.parent.suffix else path.stem

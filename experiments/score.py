@@ -1,0 +1,121 @@
+"""Scores of models on a benchmark, offline: what `neurosim score` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from analysis import figures, score_table
+from analysis.activations import Extraction
+from analysis.assemblies import read_folder
+from analysis.benchmark import FILE, Benchmark, read_benchmark
+from analysis.datasets import DATASETS
+from analysis.scoring import Candidate, Metric, Score, Scoring, average, score
+from experiments.networks import candidate
+from experiments.report import Report, results_folder, table
+from neurosim.data.sources import data_folder
+from neurosim.errors import InvalidArgument
+from neurosim.progress import StatusLine
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """On what models are scored, how, and where results go."""
+
+    benchmark: str = "cowley2023"
+    """Name of a data set, a benchmark file, or a folder with one of ours or Brain-Score's."""
+    layers: tuple[str, ...] | None = None
+    """Layers that may stand for a region (default: the outputs of all blocks)."""
+    metric: Metric = "pls"
+    """pls, ridge and linear predict responses; rdm and cka compare representations."""
+    comparison: str = "spearman"
+    """Of dissimilarity matrices: spearman, rho-a, kendall, tau-a, pearson, cosine."""
+    splits: int = 10
+    """Splits into 90% of the stimuli to fit and 10% to predict."""
+    commit: bool = True
+    """Choose layers on one half of the stimuli and score on the other."""
+    pool: int | None = None
+    """Average larger maps down to so many rows and columns before comparing."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Numbers in which activations are kept."""
+    data: Path | None = None
+    """Folder of data sets (default: $NEUROSIM_DATA)."""
+    device: str = "cpu"
+    """Where networks compute."""
+    out: Path | None = None
+    """Folder for activations, tables and figure (default: runs/score, or the next free one)."""
+    quiet: bool = False
+    """No progress and no table, only errors."""
+    json: bool = False
+    """Print the results as JSON on standard output instead of a table."""
+
+
+def run(models: tuple[str, ...], options: ScoreOptions) -> Report:
+    """Score models against brains and behaviour, without registering them anywhere.
+
+    A model is a checkpoint (.pt, its folder, or its run file), a function module:function that
+    returns a torch network, pixels, or untrained:CHECKPOINT, the same network with new weights:
+        neurosim score runs/train/train-seed0.h5 pixels --benchmark cowley2023
+
+    Args:
+        models: The models.
+        options: On what, how, and where results go.
+    """
+    settings = Scoring(
+        metric=options.metric, comparison=options.comparison, splits=options.splits,
+        commit=options.commit,
+    )  # fmt: skip
+    extraction = Extraction(dtype=options.dtype, pool=options.pool)
+    benchmark = find_benchmark(options.benchmark, options.data)
+    candidates: list[Candidate] = [
+        candidate(name, options.layers, data=options.data, settings=extraction,
+                  device=options.device)
+        for name in models
+    ]  # fmt: skip
+    folder = results_folder(options.out, "score")
+    line = StatusLine(quiet=options.quiet)
+    scores = score(candidates, benchmark, None, settings, folder=folder, tell=line.say)
+    return report("score", folder, scores)
+
+
+def report(name: str, folder: Path, scores: Sequence[Score]) -> Report:
+    """A table of models and regions, as text, CSV, LaTeX and figure."""
+    stem = folder / name
+    path = score_table.write_csv(stem.with_suffix(".csv"), scores)
+    latex = stem.with_suffix(".tex")
+    latex.write_text(score_table.latex(scores))
+    drawn = figures.save(score_table.figure(scores), stem)
+    header, *rows = score_table.cells(scores)
+    lines = table(header, rows)
+    if any(score_table.RAW in cell for cell in header):
+        lines.append(score_table.NOTE)
+    detail = [
+        [s.model, s.region, s.layer, s.metric, f"{s.raw:.3f}", f"{s.low:.3f} to {s.high:.3f}",
+         f"{s.ceiling:.3f}", str(s.stimuli)]
+        for s in scores
+    ]  # fmt: skip
+    header = ["model", "region", "layer", "metric", "raw", "95% interval", "ceiling", "stimuli"]
+    lines += ["", *table(header, detail), "", f"LaTeX     {latex}"]
+    values = {
+        "scores": [asdict(found) for found in scores],
+        "average": {model: mean for model, (mean, _) in average(scores).items()},
+    }
+    return Report(name, folder, drawn, lines, values, table=path)
+
+
+def find_benchmark(name: str, data: Path | None = None) -> Benchmark:
+    """A data set by name, or a benchmark from a file or folder."""
+    path = Path(name)
+    if path.is_file() or (path / FILE).is_file():
+        return read_benchmark(path)
+    if path.is_dir():
+        return read_folder(path)
+    if name not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise InvalidArgument(
+            f"benchmark must be one of {known}, or a file or folder that exists, got {name!r}"
+        )
+    file, read = DATASETS[name]
+    return read(data_folder(data) / file)
