@@ -23,6 +23,7 @@ from torch import Tensor
 
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.ops.local import to_storage
+from neurosim.sleep import statistics_cpu
 from neurosim.sleep.frame import Frame, frame_of
 from neurosim.sleep.layers import present_in
 
@@ -61,16 +62,16 @@ def measure(layer: LocallyConnected) -> Tensor:
     storage = to_storage(layer.weight.detach(), layer.geometry)
     storage = storage.to(torch.promote_types(storage.dtype, torch.float32))
     cells, present = _cells(frame_of(layer)), present_in(layer)
-    chunk = 1 if storage.device.type == "cpu" else len(storage)  # one tap stays in the cache
-    masks = [None] * len(storage) if present is None else present.split(chunk)
-    parts = zip(storage.split(chunk), masks, strict=False)
-    sums = torch.stack([_sums(_moments(taps, mask, cells)) for taps, mask in parts]).sum(0)
+    if storage.device.type == "cpu" and present is None:
+        sums = statistics_cpu.sums(storage, cells.of, cells.belongs.sum(1))
+    else:
+        sums = _sums(_moments(storage, present, cells))
     components = storage.shape[0] * storage.shape[2] * storage.shape[3]
     grids = cells.belongs.shape[0] // 2
     connections = storage.numel() if present is None else present.sum()
     divisors = sums.new_tensor([components] * 3 + [components * grids] * 3 + [connections, 1])
     means = sums / divisors
-    return torch.cat([means[:6], means[6:].sqrt()])
+    return torch.cat([means[:6], means[6:].sqrt()]).to(storage.dtype)
 
 
 class Cells(NamedTuple):

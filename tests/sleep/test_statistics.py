@@ -11,10 +11,18 @@ from brute_force import CASES, Neurons, layer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurosim.nn import LocallyConnected1d
+from neurosim.nn import LocallyConnected1d, LocallyConnected2d
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.masked import connect, mask_of, sever_weights
-from neurosim.sleep import LayerStatistics, frame_of, layer_statistics, share
+from neurosim.nn.ops.local import to_storage
+from neurosim.sleep import (
+    LayerStatistics,
+    frame_of,
+    layer_statistics,
+    share,
+    statistics,
+    statistics_cpu,
+)
 from neurosim.sleep.statistics import measure
 
 
@@ -136,3 +144,18 @@ def test_a_grid_without_a_connection_counts_as_zero() -> None:
     assert found.snr == pytest.approx((4 / (2 / 3) + 0) / 2)
     assert found.spread == pytest.approx(math.sqrt(2 / 3))
     assert frame_of(layer).members.tolist() == [3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_compiled_sums_are_those_of_torch(dtype: torch.dtype) -> None:
+    """The fast path on CPUs beside the one for every device, cell by cell."""
+    layer = LocallyConnected2d(3, 5, 3, (9, 8), stride=(1, 2), padding=1, dtype=dtype)
+    with torch.no_grad():
+        layer.weight[:, :, 0, 0] = 0  # components without signal or noise
+    storage = to_storage(layer.weight.detach(), layer.geometry)
+    cells = statistics._cells(frame_of(layer))
+    expected = statistics._sums(statistics._moments(storage, None, cells))
+    found = statistics_cpu.sums(storage, cells.of, cells.belongs.sum(1))
+    assert torch.isfinite(expected).sum() >= 2
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-11
+    torch.testing.assert_close(found.to(dtype), expected, rtol=tolerance, atol=0)
