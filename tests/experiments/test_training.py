@@ -179,6 +179,14 @@ def test_tune_finds_the_best_of_a_grid(capsys: pytest.CaptureFixture[str]) -> No
     assert scores[found["best"]["conv"]] == max(scores.values())
     with RunReader(f"{found['run_file']}/conv-lr0.01-wd0.01-seed0.h5") as run:
         assert run.config["data"]["validation"] == 60
+    for dataset, conv, local, epochs in (
+        ("cifar10", 4 * 2, 4 * 2, 200), ("tinyimagenet", 3 * 2, 2 * 2, 50), ("imagenet", 6, 4, 20),
+    ):  # fmt: skip
+        rows = tune.variants(tune.Tune(), TrainingOptions(dataset=dataset))
+        assert sum(v.name.startswith("conv-") for v in rows) == conv
+        assert sum(v.name.startswith("lc-") for v in rows) == local
+        assert {v.settings.optimisation.epochs for v in rows} == {epochs}
+        assert {v.settings.data.validation for v in rows} <= {5_000, 10_000}
     with pytest.raises(InvalidArgument, match="variants"):
         tune.variants(tune.Tune(), TrainingOptions(dataset="digits-translated", variants=("x",)))
 
