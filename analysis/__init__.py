@@ -1,1 +1,1 @@
-"""Analysis: reads run files and returns numbers first, figures second."""
+"""Analysis: reads run files and activations, returns numbers first, figures second."""

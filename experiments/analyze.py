@@ -11,22 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from analysis import figures, training_figures
-from analysis.filters import RADII, Normalisation
-from analysis.snr import ConvergenceCurves, convergence_curves, log_inverse_snr
-from analysis.study_names import setting_name
+from analysis import figures
+from analysis.convergence import figures as convergence_figures
+from analysis.convergence.names import setting_name
+from analysis.convergence.snr import ConvergenceCurves, convergence_curves, log_inverse_snr
+from analysis.training import figures as training_figures
 from analysis.training import training_curves
-from analysis.trajectories import (
+from analysis.trajectories.figures import (
+    WeightHistory,
+    first_middle_last,
+    weight_comparison,
+)
+from analysis.trajectories.filters import RADII, Normalisation
+from analysis.trajectories.series import (
     QUANTITIES,
     Quantity,
     Wanted,
     sleep_decay,
     weight_trajectories,
-)
-from analysis.trajectory_figures import (
-    WeightHistory,
-    first_middle_last,
-    weight_comparison,
 )
 from experiments.report import Report, results_folder, table
 from neurosim.errors import InvalidArgument, require, require_choice
@@ -229,7 +231,7 @@ def _figures(
     """Figures by what is appended to the name of the analysis."""
     drawing: dict[str, Any] = {}
     for label, study in studies.items():
-        drawing[f"-{label.replace('/', '-')}"] = figures.convergence(study)
+        drawing[f"-{label.replace('/', '-')}"] = convergence_figures.convergence(study)
     curves = {label: [history.curves] for label, history in histories.items()}
     if any(len(runs[0].epochs) for runs in curves.values()):
         drawing["-accuracy"] = training_figures.comparison(curves)

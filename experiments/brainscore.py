@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from analysis.activations import block_names, check_layers, layer_names
+from analysis.representations.activations import block_names, check_layers, layer_names
 from experiments.networks import restore
 from experiments.report import results_folder
 from neurosim import __version__
@@ -47,7 +47,7 @@ from pathlib import Path
 import torch
 from brainscore_vision.model_helpers.activations.pytorch import PytorchWrapper
 
-from analysis.stimuli import read_image
+from analysis.representations.stimuli import read_image
 from experiments.networks import Description
 
 HERE = Path(__file__).parent

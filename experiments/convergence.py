@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from analysis import figures
-from analysis.snr import convergence_curves, log_inverse_snr
+from analysis.convergence import figures as convergence_figures
+from analysis.convergence.snr import convergence_curves, log_inverse_snr
 from experiments.report import Report, RunOptions, table
 from neurosim.dynamics import (
     Gaussian,
@@ -301,9 +302,14 @@ def report(name: str, path: Path) -> Report:
     """Table and figures of a study, from its run file alone."""
     with RunReader(path) as run:
         curves = convergence_curves(run)
-        drawn = figures.save(figures.convergence(curves), path.with_suffix(""))
+        drawn = figures.save(convergence_figures.convergence(curves), path.with_suffix(""))
     limits = {k: log_inverse_snr(v) for k, v in curves.limits.items() if np.isfinite(v).any()}
-    header = [*curves.varying, "-log SNR", "std", *(figures.LIMIT_NAMES[key] for key in limits)]
+    header = [
+        *curves.varying,
+        "-log SNR",
+        "std",
+        *(convergence_figures.LIMIT_NAMES[key] for key in limits),
+    ]
     rows, values = [], []
     for index, (mean, high) in enumerate(zip(curves.mean[:, -1], curves.high[:, -1], strict=True)):
         point = {key: column[index] for key, column in curves.varying.items()}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.filters import RADII
+from analysis.convergence.snr import convergence_curves
 from analysis.report import PageSettings, overview, page, study_section, training_section
 from analysis.report.markup import Markup
-from analysis.snr import convergence_curves
 from analysis.training import TrainingCurves, training_curves
-from analysis.trajectories import Wanted
+from analysis.trajectories.filters import RADII
+from analysis.trajectories.series import Wanted
 from experiments.analyze import run_files
 from experiments.report import Report, results_folder
 from neurosim.errors import InvalidArgument, require

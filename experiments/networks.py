@@ -12,9 +12,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from analysis.activations import Extraction, block_names
-from analysis.scoring import Network, pixels
-from analysis.stimuli import View
+from analysis.benchmark.scoring import Network, pixels
+from analysis.representations.activations import Extraction, block_names
+from analysis.representations.stimuli import View
 from neurosim.data import Dataset
 from neurosim.errors import InvalidArgument
 from neurosim.training import DataSettings, NetworkSettings

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from analysis import figures, score_table
-from analysis.activations import Extraction
-from analysis.assemblies import read_folder
-from analysis.benchmark import FILE, Benchmark, read_benchmark
-from analysis.datasets import DATASETS
-from analysis.scoring import Candidate, Metric, Score, Scoring, average, score
+from analysis import figures
+from analysis.benchmark import table as score_table
+from analysis.benchmark.assemblies import read_folder
+from analysis.benchmark.datasets import DATASETS
+from analysis.benchmark.form import FILE, Benchmark, read_benchmark
+from analysis.benchmark.scoring import Candidate, Metric, Score, Scoring, average, score
+from analysis.representations.activations import Extraction
 from experiments.networks import candidate
 from experiments.report import Report, results_folder, table
 from neurosim.data.sources import data_folder

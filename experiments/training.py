@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analysis import figures, training_figures
+from analysis import figures
 from analysis.training import TrainingCurves, training_curves
+from analysis.training import figures as training_figures
 from experiments.report import Report, results_folder, table
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.progress import StatusLine

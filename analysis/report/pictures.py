@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.report.markup import Markup, element
-from analysis.weights import RecordedLayer
+from analysis.trajectories.weights import RecordedLayer
 from neurosim.recording import RunReader
 
 MOST_POSITIONS = 16  # along each axis, from the middle of the map

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.filters import RADII, all_radii, filter_distances
+from analysis.convergence.names import setting_name
+from analysis.convergence.snr import ConvergenceCurves, log_inverse_snr
 from analysis.report.charts import COLOURS, MOST_LINES, Chart, Line, chart
 from analysis.report.markup import Markup, element, joined, listed, table
 from analysis.report.pictures import filter_pictures, is_shown, middle
-from analysis.snr import ConvergenceCurves, log_inverse_snr
-from analysis.study_names import setting_name
 from analysis.training import TrainingCurves
-from analysis.trajectories import (
+from analysis.trajectories.filters import RADII, all_radii, filter_distances
+from analysis.trajectories.series import (
     SleepDecay,
     Trajectory,
     Wanted,
@@ -24,7 +24,7 @@ from analysis.trajectories import (
     title,
     trajectory,
 )
-from analysis.weights import RecordedLayer, chosen_layers, read_weight
+from analysis.trajectories.weights import RecordedLayer, chosen_layers, read_weight
 from neurosim.recording import RunReader
 
 STEPS = "optimizer steps"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from analysis import figures, training_figures
-from analysis.snr import log_inverse_snr
+from analysis import figures
+from analysis.convergence.snr import log_inverse_snr
+from analysis.training import figures as training_figures
 from experiments.report import Report, table
 from experiments.training import TrainingOptions, Variant, run_variants, write_csv
 from neurosim.training import (

@@ -17,7 +17,8 @@ import numpy as np
 from scipy.linalg import expm
 
 from analysis import figures
-from analysis.integrators import integrator_orders
+from analysis.convergence import figures as convergence_figures
+from analysis.convergence.integrators import integrator_orders
 from experiments.report import Report, RunOptions, table
 from neurosim.dynamics import Constant, Continuous, Given, Plasticity, RateCircuit, simulate
 from neurosim.dynamics.continuous import circuit_slope, pack
@@ -118,7 +119,7 @@ def run(options: RunOptions) -> Report:
             file.flush()
     with RunReader(path) as file:
         orders = integrator_orders(file)
-    drawn = figures.save(figures.integrators(orders), path.with_suffix(""))
+    drawn = figures.save(convergence_figures.integrators(orders), path.with_suffix(""))
     rows = [
         [o.method, f"{step:g}", f"{evaluations:.0f}", f"{error:.3g}"]
         for o in orders

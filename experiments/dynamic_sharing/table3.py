@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 import torch
 
-from analysis.activations import Extraction, block_names
-from analysis.assemblies import read_folder
-from analysis.benchmark import Benchmark
-from analysis.datasets import cowley2023, kriegeskorte2008
-from analysis.scoring import Candidate, Network, Score, Scoring, pixels, score
-from analysis.stimuli import View
+from analysis.benchmark.assemblies import read_folder
+from analysis.benchmark.datasets import cowley2023, kriegeskorte2008
+from analysis.benchmark.form import Benchmark
+from analysis.benchmark.scoring import Candidate, Network, Score, Scoring, pixels, score
+from analysis.representations.activations import Extraction, block_names
+from analysis.representations.stimuli import View
 from experiments.networks import candidate
 from experiments.report import Report, results_folder, table
 from experiments.score import report

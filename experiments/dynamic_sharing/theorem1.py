@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from analysis import figures
-from analysis.noise import noise_curves
+from analysis.convergence import figures as convergence_figures
+from analysis.convergence.noise import noise_curves
 from experiments.report import Report, RunOptions, table
 from neurosim.dynamics import (
     Gaussian,
@@ -106,7 +107,7 @@ def run(options: RunOptions) -> Report:
             file.flush()
     with RunReader(path) as file:
         curves = noise_curves(file, offset=RATE.offset)
-    drawn = figures.save(figures.noise(curves), path.with_suffix(""))
+    drawn = figures.save(convergence_figures.noise(curves), path.with_suffix(""))
     header = ["sigma", "slope of residual", "error", "error - residual", "exact floor", "bound"]
     columns = (
         curves.sigma, curves.slope, curves.error[:, -1],

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from sklearn.cross_decomposition import PLSRegression
 
-from analysis.cka import linear_cka
-from analysis.crossvalidation import Splits, predictivity
-from analysis.regression import Pls, gram, predict
+from analysis.benchmark.crossvalidation import Splits, predictivity
+from analysis.benchmark.regression import Pls, gram, predict
+from analysis.representations.cka import linear_cka
 from experiments.performance.machine import machine
 from experiments.report import as_json, table
 from neurosim.errors import InvalidArgument, require_choice

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cosine
 
-from analysis.filters import all_radii, filter_distances
-from analysis.trajectories import weight_trajectories
+from analysis.trajectories.filters import all_radii, filter_distances
+from analysis.trajectories.series import weight_trajectories
 from experiments.performance.machine import machine
 from experiments.report import as_json, table
 from neurosim.errors import InvalidArgument, require

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.snr import convergence_curves
+from analysis.convergence.snr import convergence_curves
 from experiments.dynamic_sharing import theorem1
 from experiments.registry import EXPERIMENTS, experiment
 from experiments.report import RunOptions

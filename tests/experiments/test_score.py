@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.benchmark import Benchmark, Recording
-from analysis.stimuli import Pictures
+from analysis.benchmark.form import Benchmark, Recording
+from analysis.representations.stimuli import Pictures
 from experiments.brainscore import ExportOptions, export
 from experiments.dynamic_sharing import table3
 from experiments.networks import Description, candidate, restore

@@ -1,0 +1,1 @@
+"""Convergence studies of the circuit: SNR, limits, noise, orders of integrators."""

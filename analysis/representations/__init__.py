@@ -1,0 +1,1 @@
+"""What networks respond: activations, their similarity, their invariance."""

@@ -1,0 +1,4 @@
+"""Learning curves of training runs."""
+
+from analysis.training.curves import TrainingCurves as TrainingCurves
+from analysis.training.curves import training_curves as training_curves

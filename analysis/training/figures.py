@@ -1,0 +1,56 @@
+"""Figures of training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.convergence.snr import log_inverse_snr
+from analysis.figures import STYLE, new_figure
+from analysis.training.curves import TrainingCurves
+from analysis.trajectories.series import recorded_series
+
+
+def comparison(variants: Mapping[str, Sequence[TrainingCurves]]) -> Figure:
+    """Accuracy over epochs, one line per variant: mean over seeds, and the range as a band."""
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(5.6, 3.2)
+        ax = figure.subplots()
+        for index, (name, runs) in enumerate(variants.items()):
+            length = min(len(run.epochs) for run in runs)
+            values = np.array([run.top1[:length] for run in runs])
+            epochs = runs[0].epochs[:length]
+            colour = f"C{index % 10}"
+            style = "-" if index < 10 else "--"
+            ax.plot(epochs, values.mean(0), color=colour, ls=style, label=name)
+            ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+        ax.set_xlabel("epochs")
+        ax.set_ylabel("top-1 accuracy")
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def divergence(runs: Mapping[str, TrainingCurves]) -> Figure:
+    """-log SNR of every layer over training steps, a panel per run (Fig. 6)."""
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(3.2 * len(runs) + 1.2, 2.9)
+        panels = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
+        for ax, (name, run) in zip(panels, runs.items(), strict=True):
+            _draw_layers(ax, run)
+            ax.set_title(name)
+            ax.set_xlabel("optimizer steps")
+        panels[0].set_ylabel("−log SNR")
+        panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="x-small")
+    return figure
+
+
+def _draw_layers(ax: Axes, run: TrainingCurves) -> None:
+    """First, middle and last layer; more lines than that hide each other."""
+    count = len(run.layers)
+    for number in sorted({0, count // 2, count - 1}):
+        steps, values = recorded_series(run, run.layers[number], "inverse_snr")
+        ax.plot(steps, log_inverse_snr(values), lw=0.7, label=run.layers[number])

@@ -1,0 +1,1 @@
+"""What the weights of a training run did: equality, distances, spectra, drift, over time."""

@@ -1,0 +1,84 @@
+"""How equal the filters of a layer's positions are, from its weights.
+
+With the mean and variance over neurons of every component j (an output, an input and a tap):
+
+    snr          mean_j mean_j^2 / var_j          (Eq. 6 of Pogodin et al. 2021)
+    inverse_snr  mean_j var_j / mean_j^2          (what Figs. 4 to 6 plot the logarithm of)
+    mean_to_std  mean_j |mean_j| / std_j          (what the published network code logs)
+
+over the interior positions, and (grid_...) within each grid, averaged over grids. A component
+that is 0 everywhere has neither signal nor noise and counts as 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.trajectories.weights import parts
+
+Array = NDArray[np.float64]
+ROUNDING = 2.0**-90
+"""Below this share of all squares a variance is rounding."""
+
+
+@dataclass(frozen=True)
+class Equality:
+    """Measures of one layer at one time."""
+
+    snr: float
+    inverse_snr: float
+    mean_to_std: float
+    grid_snr: float
+    grid_inverse_snr: float
+    grid_mean_to_std: float
+    spread: float  # root mean square deviation from the mean of the grid
+    norm: float  # of all weights
+    convolution_distance: float  # to the nearest weights that are equal everywhere, over the norm
+    explained_by_grids: float  # share of the variance over positions; NaN where there is none
+
+
+def equality(
+    filters: NDArray[np.floating], grid: NDArray[np.int64], interior: NDArray[np.bool_]
+) -> Equality:
+    """All measures of filters (positions, weights), some components at a time.
+
+    `grid` is the number of every position's grid, `interior` whether its receptive field lies
+    inside the image.
+    """
+    count, width = filters.shape
+    numbers, grid = np.unique(grid, return_inverse=True)
+    belongs = (grid == np.arange(len(numbers))[:, None]).astype(float)  # (grids, positions)
+    share = belongs / belongs.sum(1, keepdims=True)
+    sums, within, around, squares = np.zeros(6), 0.0, 0.0, 0.0
+    for part in parts(width, 8 * count):
+        values = filters[:, part].astype(np.float64)
+        means = share @ values
+        deviations = (values - means[grid]) ** 2
+        inside = values[interior] if interior.any() else np.zeros((1, values.shape[1]))
+        sums[:3] += _measures(inside.mean(0), inside.var(0))
+        sums[3:] += _measures(means, share @ deviations) / len(numbers)
+        within += deviations.sum()
+        around += ((values - values.mean(0)) ** 2).sum()
+        squares += (values**2).sum()
+    varies = around > ROUNDING * squares
+    return Equality(
+        *(sums / width).tolist(),
+        spread=math.sqrt(within / filters.size),
+        norm=math.sqrt(squares),
+        convolution_distance=math.sqrt(around / squares) if squares else 0.0,
+        explained_by_grids=1 - within / around if varies else math.nan,
+    )
+
+
+def _measures(mean: Array, variance: Array) -> Array:
+    """Sums of the three measures over components (and grids)."""
+    signal = mean**2
+    nothing = (signal == 0) & (variance == 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = np.where(nothing, 0, signal / variance)
+        inverse = np.where(nothing, 0, variance / signal)
+    return np.array([snr.sum(), inverse.sum(), np.sqrt(snr).sum()])

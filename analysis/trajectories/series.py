@@ -1,0 +1,206 @@
+"""What the weights of a training run did: measures of every layer in every snapshot.
+
+A run file may be larger than memory: one snapshot of one layer is read at a time, and worked on
+in parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.training import TrainingCurves
+from analysis.trajectories.equality import equality
+from analysis.trajectories.filters import RADII, Normalisation, filter_distances
+from analysis.trajectories.spectra import spectrum
+from analysis.trajectories.weights import PART_BYTES, RecordedLayer, chosen_layers, read_weight
+from neurosim.errors import require, require_choice
+from neurosim.recording import RunReader
+
+Array = NDArray[np.float64]
+Quantity = Literal["equality", "distances", "rank", "sparsity", "drift"]
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+TITLES = {
+    "inverse_snr": "−log SNR",
+    "convolution_distance": "distance to a convolution",
+    "explained_by_grids": "explained by grids",
+    "drift": "drift from the start",
+    "step_drift": "drift between snapshots",
+    "nonzero": "weights that are not 0",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure."""
+
+    quantities: tuple[Quantity, ...] = QUANTITIES
+    """SNR, spread and norm; distances between filters; effective rank; zeros; change."""
+    radii: tuple[int, ...] | None = RADII
+    """Rings of neighbours between which distances are taken; None for all."""
+    normalisation: Normalisation = "layer"
+    """What filters are divided by before that."""
+    at_most: int | None = None
+    """Take so many snapshots only, evenly spaced, the first and the last among them."""
+
+    def check(self) -> None:
+        """Refuse values that make no sense."""
+        for quantity in self.quantities:
+            require_choice("--quantities", quantity, QUANTITIES)
+        radii = self.radii or (1,)
+        valid = all(radius >= 1 for radius in radii) and len(set(radii)) == len(radii)
+        require(valid, "--radii", radii, "whole numbers >= 1 without repetitions")
+        require_choice("--normalisation", self.normalisation, get_args(Normalisation))
+        require(self.at_most is None or self.at_most >= 1, "at_most", self.at_most, ">= 1")
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Measures of one layer over time.
+
+    Names are those of `Equality`, euclidean_R and cosine_R for every radius R, effective_rank,
+    participation_ratio, sparsity (share of weights that are 0), nonzero (how many are not),
+    drift (distance to the weights of the first snapshot, over their norm) and step_drift (to
+    those of the snapshot before).
+    """
+
+    layer: str
+    local: bool
+    steps: NDArray[np.int64]  # (T,), optimizer steps done
+    values: dict[str, Array]  # by measure, (T,); NaN where it has no value
+
+
+def weight_trajectories(
+    run: RunReader, layers: Sequence[str] | None = None, wanted: Wanted | None = None
+) -> Iterator[Trajectory]:
+    """The trajectories of layers whose names match a pattern, or of all, one after the other."""
+    wanted = wanted or Wanted()
+    wanted.check()
+    for layer in chosen_layers(run, layers).values():
+        yield trajectory(run, layer, wanted)
+
+
+def trajectory(run: RunReader, layer: RecordedLayer, wanted: Wanted) -> Trajectory:
+    """The trajectory of one layer."""
+    steps = run["snapshot"]
+    chosen = evenly(len(steps), wanted.at_most)
+    rows: list[dict[str, float]] = []
+    for number, snapshot in enumerate(chosen):
+        weight = read_weight(run, layer, snapshot)
+        with np.errstate(invalid="ignore", over="ignore"):  # of weights that diverged
+            row = _measure(weight, layer, wanted)
+        if "drift" in wanted.quantities:
+            before = chosen[max(number - 1, 0)]
+            row["drift"] = _change(run, layer, weight, chosen[0])
+            row["step_drift"] = _change(run, layer, weight, before) if number else math.nan
+        rows.append(row)
+    names = rows[0] if rows else {}
+    values = {name: np.array([row[name] for row in rows]) for name in names}
+    return Trajectory(layer.name, layer.is_local, steps[chosen], values)
+
+
+def evenly(count: int, at_most: int | None) -> list[int]:
+    """Numbers of `at_most` out of `count` things, evenly spaced, both ends included."""
+    if at_most is None or count <= at_most:
+        return list(range(count))
+    return np.unique(np.linspace(count - 1, 0, at_most).round().astype(int)).tolist()
+
+
+@dataclass(frozen=True)
+class SleepDecay:
+    """What every sleep did to the layers, and what happened in between.
+
+    Only sleeps with recorded statistics count. Ratios are of the spread, the root mean square
+    deviation from the mean of the grid.
+    """
+
+    steps: NDArray[np.int64]  # (Z,)
+    layers: tuple[str, ...]
+    decay: Array  # (Z, layers), spread after a sleep / before it
+    regrowth: Array  # (Z, layers), spread before a sleep / after the one before; NaN at the first
+    log_snr_gain: Array  # (Z, layers), what the sleep added to -log inverse_snr
+
+
+def sleep_decay(curves: TrainingCurves) -> SleepDecay:
+    """Sleep by sleep, how much of the differences within grids was left."""
+    if not curves.layers:
+        nothing = np.empty((0, 0))
+        return SleepDecay(np.empty(0, np.int64), (), nothing, nothing, nothing)
+    spread, inverse = (curves.sleep_statistics[name] for name in ("spread", "inverse_snr"))
+    known = ~np.isnan(spread).any((1, 2))
+    spread, inverse = spread[known], inverse[known]  # (Z, before and after, layers)
+    regrowth = np.full_like(spread[:, 0], np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        regrowth[1:] = spread[1:, 0] / spread[:-1, 1]
+        decay = spread[:, 1] / spread[:, 0]
+        gain = np.log(inverse[:, 0]) - np.log(inverse[:, 1])
+    steps = curves.sleeps[known].astype(np.int64)
+    return SleepDecay(steps, curves.layers, decay, regrowth, gain)
+
+
+def recorded_series(curves: TrainingCurves, layer: str, measure: str) -> tuple[Array, Array]:
+    """Steps and values of a measure as recorded during training, with what sleeps left behind.
+
+    Statistics of a step precede its sleep, whose result therefore comes half a step later.
+    """
+    index = curves.layers.index(layer)
+    after = curves.sleep_statistics[measure][:, 1, index]
+    slept = ~np.isnan(after)
+    steps = np.concatenate([curves.steps, curves.sleeps[slept] + 0.5])
+    values = np.concatenate([curves.statistics[measure][:, index], after[slept]])
+    order = np.argsort(steps, kind="stable")
+    return steps[order], values[order]
+
+
+def title(measure: str) -> str:
+    """What a measure is called on axes and in tables."""
+    name, _, radius = measure.rpartition("_")
+    if name in ("euclidean", "cosine") and radius.isdigit():
+        return f"{name.capitalize()} distance, r = {radius}"
+    return TITLES.get(measure, measure.replace("_", " "))
+
+
+def _measure(
+    weight: NDArray[np.floating], layer: RecordedLayer, wanted: Wanted
+) -> dict[str, float]:
+    """Measures of one snapshot of one layer; of layers with shared filters those that they have."""
+    found: dict[str, float] = {}
+    if layer.is_local and "equality" in wanted.quantities:
+        found |= asdict(equality(weight, layer.grid, layer.interior))
+    elif "equality" in wanted.quantities:
+        found["norm"] = float(np.sqrt(np.vdot(weight, weight)))
+    if layer.is_local and "distances" in wanted.quantities:
+        filters = weight.reshape(*layer.size, -1)
+        between = filter_distances(filters, wanted.radii, wanted.normalisation)
+        for index, radius in enumerate(between.radii):
+            found[f"euclidean_{radius}"] = float(between.euclidean[index])
+            found[f"cosine_{radius}"] = float(between.cosine[index])
+    if layer.is_local and "rank" in wanted.quantities:
+        of_filters = spectrum(weight)
+        found["effective_rank"] = of_filters.effective_rank
+        found["participation_ratio"] = of_filters.participation_ratio
+    if "sparsity" in wanted.quantities:
+        nonzero = int(np.count_nonzero(weight))
+        found |= {"sparsity": 1 - nonzero / weight.size, "nonzero": nonzero}
+    return found
+
+
+def _change(
+    run: RunReader, layer: RecordedLayer, weight: NDArray[np.floating], snapshot: int
+) -> float:
+    """Distance to the weights of another snapshot over their norm, read in parts."""
+    name, squares, norm = f"weights/{layer.name}/weight", 0.0, 0.0
+    shape = run.describe(name).shape[1:]
+    own = weight.reshape(shape)
+    for start in range(0, shape[0], step := max(1, PART_BYTES // (8 * own[0].size))):
+        rows = slice(start, start + step)
+        other = run.read(name, (snapshot, rows)).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            squares += ((own[rows] - other) ** 2).sum()
+        norm += (other**2).sum()
+    return math.sqrt(squares / norm) if norm else math.nan
