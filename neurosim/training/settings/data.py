@@ -1,0 +1,45 @@
+"""What the network sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from neurosim.errors import require
+from neurosim.training.settings.choices import check_choices
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What the network sees."""
+
+    dataset: str = "digits-translated"
+    """Name of a set, or a .npz file or a folder of images."""
+    data: Path | None = None
+    """Folder of the official files (default: $NEUROSIM_DATA)."""
+    subset: int | None = None
+    """Train on so many images only, the same number of each class."""
+    test_subset: int | None = None
+    """Evaluate on the first so many images only, where evaluation takes too long."""
+    validation: int = 0
+    """Hold so many training images out and evaluate on them instead of the test set."""
+    pad: int = 0
+    """Pad with the training mean and crop at random (0, 4 or 8 in the paper)."""
+    flip: bool = False
+    """Flip half of the images horizontally (the paper's tables do not)."""
+    image_size: int | None = None
+    """Size of crops from a folder of images (ImageNet: 224); without it all must have one size."""
+    crop: Literal["resize", "random-resized"] = "resize"
+    """How such crops are made: the paper's text resizes and crops, its code takes random areas."""
+    repetitions: int = 1
+    """Copies of an image within a batch, each translated by itself; the batch size stays."""
+
+    def check(self) -> None:
+        """Refuse what makes no sense."""
+        check_choices(self)
+        for name in ("subset", "test_subset", "image_size"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, ">= 1")
+        for name, least in {"validation": 0, "pad": 0, "repetitions": 1}.items():
+            require(getattr(self, name) >= least, f"--{name}", getattr(self, name), f">= {least}")

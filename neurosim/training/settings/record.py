@@ -1,0 +1,32 @@
+"""What the run file keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from neurosim.errors import require
+from neurosim.training.settings.choices import check_choices
+
+
+@dataclass(frozen=True)
+class RecordSettings:
+    """What the run file keeps besides accuracies."""
+
+    record_every: int = 10
+    """Steps between records of loss and of every local layer's SNR, spread and norm."""
+    snapshot_every: int | None = None
+    """Steps between snapshots of weights and filter distances (default: none)."""
+    snapshot_layers: tuple[str, ...] = ("*",)
+    """Layers to take snapshots of: names or patterns such as 'layer1.*'."""
+    snapshot_dtype: Literal["float32", "float16"] = "float32"
+    """Numbers in which snapshots are kept."""
+    gradients: bool = False
+    """Record the norm of every layer's gradient as well."""
+
+    def check(self) -> None:
+        """Refuse what makes no sense."""
+        check_choices(self)
+        require(self.record_every >= 1, "--record-every", self.record_every, ">= 1")
+        every = self.snapshot_every
+        require(every is None or every >= 1, "--snapshot-every", every, ">= 1")

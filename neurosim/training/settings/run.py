@@ -1,0 +1,47 @@
+"""A whole training run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from neurosim.errors import InvalidArgument, require
+from neurosim.recording.values import as_json
+from neurosim.training.settings.data import DataSettings
+from neurosim.training.settings.network import NetworkSettings
+from neurosim.training.settings.optimisation import OptimisationSettings
+from neurosim.training.settings.record import RecordSettings
+from neurosim.training.settings.sleep import SleepSettings
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """A training run, but for where it runs and where its results go."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    optimisation: OptimisationSettings = field(default_factory=OptimisationSettings)
+    sleep: SleepSettings = field(default_factory=SleepSettings)
+    record: RecordSettings = field(default_factory=RecordSettings)
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse what makes no sense, before anything is loaded."""
+        require(0 <= self.seed < 2**63, "--seed", self.seed, ">= 0 and below 2^63")
+        for group in (self.data, self.network, self.optimisation, self.record):
+            group.check()
+        batch, repetitions = self.optimisation.batch_size, self.data.repetitions
+        allowed = f"divisible by --repetitions = {repetitions}"
+        require(batch % repetitions == 0, "--batch-size", batch, allowed)
+        if self.sleep.build() is not None and self.network.connectivity == "conv":
+            raise InvalidArgument(
+                "--sleep must be none for --connectivity conv, whose filters are shared "
+                f"anyway, got {self.sleep.sleep}"
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as JSON has them, without what does not change results."""
+        values = asdict(self)
+        values["data"].pop("data")
+        return json.loads(as_json(values))
