@@ -50,13 +50,14 @@ def test_public_names() -> None:
 def test_one_direction() -> None:
     """Lower levels do not import higher ones; only the command line knows its library."""
     allowed = {
-        "neurosim/dynamics": {"neurosim.dynamics", "neurosim.errors"},
+        "neurosim/dynamics": {"neurosim.dynamics", "neurosim.compiled", "neurosim.errors"},
         "neurosim/recording": {"neurosim", "neurosim.recording", "neurosim.errors"},
         "neurosim/nn": {"neurosim.nn", "neurosim.errors"},
         "neurosim/models": {"neurosim.models", "neurosim.nn", "neurosim.errors"},
         "neurosim/data": {"neurosim.data", "neurosim.errors", "neurosim.progress"},
         "neurosim/sleep": {
             "neurosim.sleep",
+            "neurosim.compiled",
             "neurosim.dynamics",
             "neurosim.nn",
             "neurosim.errors",
@@ -73,7 +74,13 @@ def test_one_direction() -> None:
             "neurosim.errors",
             "neurosim.progress",
         },
-        "analysis": {"analysis", "neurosim.recording", "neurosim.errors", "neurosim.progress"},
+        "analysis": {
+            "analysis",
+            "neurosim.recording",
+            "neurosim.compiled",
+            "neurosim.errors",
+            "neurosim.progress",
+        },
     }
     for folder, known in allowed.items():
         for path in (ROOT / folder).rglob("*.py"):

@@ -10,14 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.trajectories.weights import parts
+from neurosim.compiled import compiled
 from neurosim.errors import require, require_choice
 
 Array = NDArray[np.float64]
@@ -63,24 +61,31 @@ def filter_distances(
     valid = all(radius >= 1 for radius in chosen) and len(set(chosen)) == len(chosen)
     require(valid, "radii", chosen, "whole numbers >= 1 without repetitions")
     possible = tuple(radius for radius in chosen if min(size) > 2 * radius)
-    sums, counts = np.zeros((len(possible), 2)), np.zeros((len(possible), 2))
     flat = filters.reshape(math.prod(size), -1)
     layer = _Layer.of(flat)
+    sums = np.zeros((len(possible), 4))
     for strip in _strips(size, flat.shape[1], max(possible, default=0)) if possible else ():
-        pairs = _pairs(size, possible, strip)
-        values = _between(flat, layer, strip, pairs)
-        if normalisation == "layer":
-            values[0] /= layer.norm
-        elif normalisation == "position":
-            values[0] = np.sqrt(2 * values[1])
-        for index, ring in enumerate(pairs.rings):
-            known = np.isfinite(values[:, ring])
-            sums[index] += np.where(known, values[:, ring], 0).sum(1)
-            counts[index] += known.sum(1)
+        window = flat[strip.low : strip.high] - layer.mean
+        products = window[strip.start - strip.low : strip.stop - strip.low] @ window.T
+        squares, lengths = _squares(window), layer.lengths[strip.low : strip.high]
+        near = NEAR if window.dtype == np.float32 else 0.0
+        for total, radius in zip(sums, possible, strict=True):
+            total += _sums_over_pairs(
+                window,
+                squares,
+                lengths,
+                products,
+                strip.start - strip.low,
+                _centres(size, radius, strip) - strip.low,
+                _ring(size, radius),
+                near,
+                normalisation == "position",
+            )
     with np.errstate(invalid="ignore"):
-        means = dict(zip(possible, sums / counts, strict=True))
+        means = dict(zip(possible, sums[:, :2] / sums[:, 2:], strict=True))
     found = np.array([means.get(radius, (np.nan, np.nan)) for radius in chosen]).reshape(-1, 2)
-    return FilterDistances(chosen, found[:, 0], found[:, 1])
+    scale = layer.norm if normalisation == "layer" else 1.0
+    return FilterDistances(chosen, found[:, 0] / scale, found[:, 1])
 
 
 class _Layer(NamedTuple):
@@ -98,21 +103,12 @@ class _Layer(NamedTuple):
 
 
 class _Strip(NamedTuple):
-    """Rows (along the first axis) of centres, and those that hold all their neighbours."""
+    """Positions of the centres, and those that hold all their neighbours: whole rows."""
 
     start: int
     stop: int
     low: int
     high: int
-    rows: int  # of the whole layer
-
-
-class _Pairs(NamedTuple):
-    """Centres and neighbours of all radii, one radius after the other."""
-
-    centre: NDArray[np.int64]  # numbers of positions
-    neighbour: NDArray[np.int64]
-    rings: tuple[slice, ...]  # the pairs of each radius
 
 
 def _strips(size: tuple[int, ...], width: int, reach: int) -> Iterator[_Strip]:
@@ -126,64 +122,70 @@ def _strips(size: tuple[int, ...], width: int, reach: int) -> Iterator[_Strip]:
         height = (height + 1) // 2
     for start in range(0, rows, height):
         stop = min(start + height, rows)
-        yield _Strip(start, stop, max(start - reach, 0), min(stop + reach, rows), rows)
+        ends = (start, stop, max(start - reach, 0), min(stop + reach, rows))
+        yield _Strip(*(across * row for row in ends))
 
 
-@lru_cache(maxsize=4)
-def _pairs(size: tuple[int, ...], radii: tuple[int, ...], strip: _Strip) -> _Pairs:
-    numbers = np.arange(math.prod(size)).reshape(size)
-    centres, neighbours, counts = [], [], []
-    for radius in radii:
-        inside = [slice(radius, length - radius) for length in size]
-        rows = slice(max(strip.start, radius), max(min(strip.stop, size[0] - radius), radius))
-        centre = numbers[(rows, *inside[1:])].reshape(-1, 1)
-        steps = np.indices((2 * radius + 1,) * len(size)).reshape(len(size), -1) - radius
-        ring = steps[:, np.abs(steps).max(0) == radius]
-        strides = [math.prod(size[axis + 1 :]) for axis in range(len(size))]
-        neighbour = centre + strides @ ring  # never across a border
-        centres.append(np.broadcast_to(centre, neighbour.shape).ravel())
-        neighbours.append(neighbour.ravel())
-        counts.append(neighbour.size)
-    stops = np.cumsum([0, *counts]).tolist()
-    rings = tuple(slice(*ends) for ends in pairwise(stops))
-    return _Pairs(np.concatenate(centres), np.concatenate(neighbours), rings)
+def _centres(size: tuple[int, ...], radius: int, strip: _Strip) -> NDArray[np.int64]:
+    """Positions of a strip that are at least `radius` from every border."""
+    inside = np.arange(math.prod(size)).reshape(size)
+    inside = inside[tuple(slice(radius, length - radius) for length in size)].ravel()
+    return inside[(inside >= strip.start) & (inside < strip.stop)]
 
 
-def _between(flat: NDArray[np.floating], layer: _Layer, strip: _Strip, pairs: _Pairs) -> Array:
-    """Euclidean and cosine distance of every pair, (2, pairs).
+def _ring(size: tuple[int, ...], radius: int) -> NDArray[np.int64]:
+    """How far on in the order of positions the neighbours of a centre are."""
+    steps = np.indices((2 * radius + 1,) * len(size)).reshape(len(size), -1) - radius
+    strides = np.array([math.prod(size[axis + 1 :]) for axis in range(len(size))])
+    return strides @ steps[:, np.abs(steps).max(0) == radius]
+
+
+@compiled
+def _sums_over_pairs(
+    window: NDArray[np.floating],
+    squares: Array,
+    lengths: Array,
+    products: NDArray[np.floating],
+    first: int,
+    centres: NDArray[np.int64],
+    ring: NDArray[np.int64],
+    near: float,
+    unit: bool,
+) -> Array:
+    """Sums of Euclidean and cosine distances, and how many of each are finite, (4,).
 
     With the lengths a and b of two filters, and d^2 = |u|^2 + |v|^2 - 2 u.v between them, the
     cosine distance is 1 - u.v / (a b) = (d^2 - (a - b)^2) / (2 a b). Differences are the same
-    without the mean of all filters, and nearly equal ones do not cancel then.
+    without the mean of all filters, and nearly equal ones do not cancel then: `window` holds
+    filters without it, `products` those of its rows from `first` on with all of its rows. The
+    Euclidean distance is that of filters of length 1 if `unit`.
     """
-    across = len(flat) // strip.rows
-    low, start, stop, high = (
-        across * row for row in (strip.low, strip.start, strip.stop, strip.high)
-    )
-    window = flat[low:high] - layer.mean
-    squares = _squares(window)
-    products = window[start - low : stop - low] @ window.T
-    centre, neighbour = pairs.centre - low, pairs.neighbour - low  # within the window
-    both = squares[centre] + squares[neighbour]
-    squared = both - 2.0 * np.take(products, (centre + low - start) * len(window) + neighbour)
-    if window.dtype == np.float32:
-        near = np.flatnonzero(squared < NEAR * both)
-        squared[near] = _squared(window, centre[near], neighbour[near])
-    squared = np.maximum(squared, 0)
-    a, b = layer.lengths[pairs.centre], layer.lengths[pairs.neighbour]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = (squared - (a - b) ** 2) / (2 * a * b)
-    return np.stack([np.sqrt(squared), np.clip(cosine, 0, 2)])
-
-
-def _squared(
-    window: NDArray[np.floating], centre: NDArray[np.int64], neighbour: NDArray[np.int64]
-) -> Array:
-    """Squared distances of pairs by plain differences."""
-    found = np.empty(len(centre))
-    for part in parts(len(centre), 8 * window.shape[1]):
-        difference = window[centre[part]] - window[neighbour[part]]
-        found[part] = _squares(difference)
+    found = np.zeros(4)
+    for centre in centres:
+        for step in ring:
+            other = centre + step
+            both = squares[centre] + squares[other]
+            squared = both - 2.0 * products[centre - first, other]
+            if squared < near * both:  # cancelled: from plain differences
+                squared = 0.0
+                for weight in range(window.shape[1]):
+                    difference = float(window[centre, weight]) - float(window[other, weight])
+                    squared += difference * difference
+            if squared < 0.0:
+                squared = 0.0
+            a, b = lengths[centre], lengths[other]
+            cosine = (squared - (a - b) ** 2) / (2.0 * a * b)
+            if cosine < 0.0:
+                cosine = 0.0
+            if cosine > 2.0:
+                cosine = 2.0
+            euclidean = math.sqrt(2.0 * cosine) if unit else math.sqrt(squared)
+            if np.isfinite(euclidean):
+                found[0] += euclidean
+                found[2] += 1.0
+            if np.isfinite(cosine):
+                found[1] += cosine
+                found[3] += 1.0
     return found
 
 

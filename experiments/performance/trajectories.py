@@ -1,22 +1,14 @@
-"""How fast weight trajectories are, and how much memory they need.
+"""Distances and long run files: two parts of `python -m experiments.performance.analysis`.
 
-    python -m experiments.performance.trajectories [--size GIB] [--out FOLDER]
-
-First the distances between filters of ResNet-20's layers at all radii, in turn with the loop
-over all pairs of filters: both must agree within 1e-6, or no speed is printed. Then a run file of
-random ResNet-20 snapshots of the given size is written into a temporary folder and analysed by a
-process of its own, whose peak memory counts.
-
-Claims: the distances take at most 1/100 of the loop's time, and a file of 5 GiB is analysed in
-less than 1 GiB of memory.
+- distances: between filters of ResNet-20's layers at all radii, in turn with the loop over all
+  pairs of filters; both must agree within 1e-6.
+- file: a run file of random ResNet-20 snapshots, 5 GB of them, is written into a temporary folder
+  and analysed by a process of its own, whose peak memory counts.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
-import resource
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -28,24 +20,14 @@ from scipy.spatial.distance import cosine
 
 from analysis.trajectories.filters import all_radii, filter_distances
 from analysis.trajectories.series import weight_trajectories
-from experiments.performance.machine import machine
-from experiments.report import as_json, table
-from neurosim.errors import InvalidArgument, require
+from experiments.performance.parts import Disagreement, Findings, listed, own_peak
+from experiments.report import table
 from neurosim.recording import RunReader, RunWriter
 
 # Positions along an axis, channels out and in, kernel size, and how many such layers there are.
 LAYERS = ((32, 16, 3, 3, 1), (32, 16, 16, 3, 6), (16, 32, 16, 3, 1), (16, 32, 32, 3, 5),
           (16, 32, 16, 1, 1), (8, 64, 32, 3, 1), (8, 64, 64, 3, 5), (8, 64, 32, 1, 1))  # fmt: skip
 TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to measure."""
-
-    size: float = 0.5
-    repeats: int = 5
-    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +68,7 @@ def pair_by_pair(
     return found
 
 
-def distances(repeats: int) -> list[Timing]:
+def timings_of(repeats: int) -> list[Timing]:
     """Every shape by both, in turn."""
     rng, timings = np.random.default_rng(0), []
     for size, outputs, inputs, kernel, count in LAYERS:
@@ -145,27 +127,19 @@ def analysed(path: Path) -> tuple[float, float, float]:
 
 
 def _analyse(path: Path) -> tuple[float, float, float]:
-    before, start = _peak_memory(), time.perf_counter()
+    before, start = own_peak(), time.perf_counter()
     with RunReader(path) as run:
         for _ in weight_trajectories(run):
             pass
-    return time.perf_counter() - start, before, _peak_memory()
+    return time.perf_counter() - start, before, own_peak()
 
 
-def _peak_memory() -> float:
-    """MiB that the process has held at most."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def main(options: Options) -> None:
-    """Measure, print, keep."""
-    require(options.size > 0, "--size", options.size, "> 0")
-    require(options.repeats >= 1, "--repeats", options.repeats, ">= 1")
-    timings = distances(options.repeats)
+def distances(quick: bool) -> Findings:
+    """All layers of ResNet-20; the ratio is that of the sums over its layers."""
+    timings = timings_of(repeats=1 if quick else 5)
     worst = max(timing.difference for timing in timings)
-    if worst > TOLERANCE:
-        raise SystemExit(f"the two differ by {worst:.1e}: no speed is printed")
+    if not worst <= TOLERANCE:
+        raise Disagreement(f"the two differ by {worst:.1e}")
     rows = [
         [" x ".join(map(str, t.shape)), str(t.layers), f"{t.fast:.1f}", f"{t.loop:.0f}",
          f"{t.loop / t.fast:.0f}"]
@@ -177,41 +151,22 @@ def main(options: Options) -> None:
         "distances between filters, all radii",
         *table(["layer", "layers", "ms", "pair by pair, ms", "ratio"], rows),
         f"largest difference {worst:.1e}",
-        "",
     ]
+    return Findings(lines, {"layers": [vars(t) for t in timings], "ratio": loop / fast})
+
+
+def file(quick: bool) -> Findings:
+    """A run file of 5 GB, or a small one."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.h5"
-        snapshots = write_run(path, options.size)
-        size = path.stat().st_size / 2**30
+        snapshots = write_run(path, 0.3 if quick else 5e9 / 2**30)
+        size = path.stat().st_size / 1e9
         seconds, before, peak = analysed(path)
-    lines.append(
-        f"run file of {size:.2f} GiB, {snapshots} snapshots: {seconds:.1f} s, "
-        f"peak memory {peak:.0f} MiB ({before:.0f} MiB before)"
-    )
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        results = {
-            "machine": machine(),
-            "distances": [vars(timing) for timing in timings],
-            "ratio": loop / fast,
-            "file": {"gib": size, "seconds": seconds, "peak_mib": peak, "before_mib": before},
-        }
-        (options.out / "trajectories.txt").write_text("\n".join(lines) + "\n")
-        (options.out / "trajectories.json").write_text(as_json(results) + "\n")
-
-
-if __name__ == "__main__":
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", type=float, default=0.5, help="of the run file in GiB (0.5)")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="before and after the loop; the median counts (5)"
-    )
-    parser.add_argument("--out", type=Path, help="folder for text and JSON")
-    try:
-        main(Options(**vars(parser.parse_args())))
-    except InvalidArgument as error:
-        parser.error(str(error))
+    values = {
+        "GB": size,
+        "snapshots": snapshots,
+        "seconds": seconds,
+        "peak memory, MiB": peak,
+        "of it before the file was opened, MiB": before,
+    }
+    return listed("analysing a run file", values)

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neurosim.compiled import compiled
 from neurosim.dynamics import euler
 from neurosim.dynamics.circuit import Mode, RateCircuit
-from neurosim.dynamics.compiled import compiled
 from neurosim.dynamics.maps import presentation_maps
 from neurosim.dynamics.problem import Chunk, Problem, Recorder, State, Trace
 from neurosim.errors import InvalidArgument

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from neurosim.compiled import compiled
 from neurosim.dynamics.circuit import RateCircuit
-from neurosim.dynamics.compiled import compiled
 
 if TYPE_CHECKING:
     from neurosim.dynamics.problem import Part, Problem, Recorder, State, Trace

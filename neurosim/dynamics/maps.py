@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neurosim.compiled import compiled
 from neurosim.dynamics.circuit import Mode, Plasticity, Response
-from neurosim.dynamics.compiled import compiled
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurosim.dynamics.compiled import compiled
+from neurosim.compiled import compiled
 
 
 def sums(storage: Tensor, of: Tensor, members: Tensor) -> Tensor:
