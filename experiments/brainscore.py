@@ -106,8 +106,6 @@ class ExportOptions:
     """Layers that do, as V1=LAYER (default: Brain-Score chooses on its public benchmarks)."""
     degrees: float = 8
     """Width of the network's field of view, in degrees."""
-    data: Path | None = None
-    """Folder of the data set that the network was trained on (default: $NEUROSIM_DATA)."""
     out: Path | None = None
     """Folder below which the plugin's is made (default: runs/brainscore, or the next free one)."""
 
@@ -130,7 +128,7 @@ def export(checkpoint: Path, options: ExportOptions) -> Path:
     plain = re.fullmatch(r"[A-Za-z]\w*", identifier, re.ASCII)
     require(plain, "--identifier", identifier, "letters, digits and underscores, a letter first")
     require(options.degrees > 0, "--degrees", options.degrees, "> 0")
-    about, module = restore(checkpoint, options.data)
+    about, module = restore(checkpoint)
     layers = list(options.layers or block_names(module))
     check_layers(layers, layer_names(module))
     committed = _committed(options.regions, layers)

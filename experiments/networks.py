@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,10 +15,9 @@ from torch import nn
 from analysis.benchmark.scoring import Network, pixels
 from analysis.representations.activations import Extraction, block_names
 from analysis.representations.stimuli import View
-from neurosim.data import Dataset
 from neurosim.errors import InvalidArgument
-from neurosim.training import DataSettings, NetworkSettings
-from neurosim.training.build import build_augment, build_data, build_network
+from neurosim.training import NetworkSettings
+from neurosim.training.build import build_network
 from neurosim.training.checkpoint import Checkpoints
 from neurosim.training.checkpoint import load as load_checkpoint
 
@@ -41,8 +40,7 @@ class Description:
 
     def build(self) -> nn.Module:
         """The network with new weights."""
-        # Of the data only the numbers of classes and channels count here.
-        return build_network(self.network, cast(Dataset, self), self.size)
+        return build_network(self.network, self, self.size)
 
     def as_json(self) -> str:
         """For `from_json`."""
@@ -51,25 +49,20 @@ class Description:
     @staticmethod
     def from_json(text: str) -> Description:
         """What `as_json` wrote."""
-        values = json.loads(text)
+        return Description.of(json.loads(text))
+
+    @staticmethod
+    def of(values: dict[str, Any]) -> Description:
+        """From plain values, as JSON and checkpoints have them."""
         listed = {name: tuple(values[name]) for name in ("size", "mean", "std")}
         network = NetworkSettings(**values["network"])
         return Description(network, values["classes"], values["channels"], **listed)
 
 
-def restore(path: str | Path, data: Path | None = None) -> tuple[Description, nn.Module]:
-    """The network of a checkpoint: a .pt file, a folder of them, or the run file beside it.
-
-    Its data set is needed too, for the size and the normalisation of images; `data` is the folder
-    of its files.
-    """
-    file = _newest(Path(path))
-    state = load_checkpoint(file)
-    settings = {**state["settings"]["data"], "data": data}
-    images = build_data(DataSettings(**settings), state["settings"]["seed"])
-    size = build_augment(DataSettings(**settings), images).image_size(images.image_size)
-    network = NetworkSettings(**state["settings"]["network"])
-    about = Description(network, images.classes, images.channels, size, images.mean, images.std)
+def restore(path: str | Path) -> tuple[Description, nn.Module]:
+    """The network of a checkpoint: a .pt file, a folder of them, or the run file beside it."""
+    state = load_checkpoint(_newest(Path(path)))
+    about = Description.of({"network": state["settings"]["network"], **state["shown"]})
     module = about.build()
     module.load_state_dict(state["model"])
     return about, module.eval()
@@ -79,7 +72,6 @@ def candidate(
     text: str,
     layers: Sequence[str] | None = None,
     *,
-    data: Path | None = None,
     settings: Extraction | None = None,
     device: str = "cpu",
 ) -> Network:
@@ -93,11 +85,11 @@ def candidate(
     if text == "pixels":
         return pixels()
     if text.startswith("untrained:"):
-        about, _ = restore(text.removeprefix("untrained:"), data)
+        about, _ = restore(text.removeprefix("untrained:"))
         torch.manual_seed(0)
         return _network(text.partition(":")[0], about.build(), layers, about.view, settings, device)
     if Path(text).exists():
-        about, module = restore(text, data)
+        about, module = restore(text)
         return _network(_name(Path(text)), module, layers, about.view, settings, device)
     made = _call(text)
     if isinstance(made, Network):

@@ -30,6 +30,7 @@ EXPERIMENTS = {
     "table13": Entry("dynamic_sharing.table2:run_conv_first", "with a convolutional first layer"),
     "layerwise": Entry("dynamic_sharing.layerwise:run", "layers that show each other patterns"),
     "table3": Entry("dynamic_sharing.table3:run", "Brain-Score, as far as local data reach"),
+    "brains": Entry("dynamic_sharing.brains:run", "trained networks, macaque V4 and IT (ours)"),
     "fig6": Entry("dynamic_sharing.fig6:run", "weights diverge between sleeps"),
 }
 

@@ -71,8 +71,7 @@ def run(models: tuple[str, ...], options: ScoreOptions) -> Report:
     extraction = Extraction(dtype=options.dtype, pool=options.pool)
     benchmark = find_benchmark(options.benchmark, options.data)
     candidates: list[Candidate] = [
-        candidate(name, options.layers, data=options.data, settings=extraction,
-                  device=options.device)
+        candidate(name, options.layers, settings=extraction, device=options.device)
         for name in models
     ]  # fmt: skip
     folder = results_folder(options.out, "score")

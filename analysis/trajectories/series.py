@@ -18,7 +18,13 @@ from analysis.training import TrainingCurves
 from analysis.trajectories.equality import equality
 from analysis.trajectories.filters import RADII, Normalisation, filter_distances
 from analysis.trajectories.spectra import spectrum
-from analysis.trajectories.weights import PART_BYTES, RecordedLayer, chosen_layers, read_weight
+from analysis.trajectories.weights import (
+    PART_BYTES,
+    RecordedLayer,
+    chosen_layers,
+    read_present,
+    read_weight,
+)
 from neurosim.errors import require, require_choice
 from neurosim.recording import RunReader
 
@@ -89,11 +95,12 @@ def trajectory(run: RunReader, layer: RecordedLayer, wanted: Wanted) -> Trajecto
     """The trajectory of one layer."""
     steps = run["snapshot"]
     chosen = evenly(len(steps), wanted.at_most)
+    present = read_present(run, layer)
     rows: list[dict[str, float]] = []
     for number, snapshot in enumerate(chosen):
         weight = read_weight(run, layer, snapshot)
         with np.errstate(invalid="ignore", over="ignore"):  # of weights that diverged
-            row = _measure(weight, layer, wanted)
+            row = _measure(weight, layer, wanted, present)
         if "drift" in wanted.quantities:
             before = chosen[max(number - 1, 0)]
             row["drift"] = _change(run, layer, weight, chosen[0])
@@ -166,12 +173,15 @@ def title(measure: str) -> str:
 
 
 def _measure(
-    weight: NDArray[np.floating], layer: RecordedLayer, wanted: Wanted
+    weight: NDArray[np.floating],
+    layer: RecordedLayer,
+    wanted: Wanted,
+    present: NDArray[np.bool_] | None,
 ) -> dict[str, float]:
     """Measures of one snapshot of one layer; of layers with shared filters those that they have."""
     found: dict[str, float] = {}
     if layer.is_local and "equality" in wanted.quantities:
-        found |= asdict(equality(weight, layer.grid, layer.interior))
+        found |= asdict(equality(weight, layer.grid, layer.interior, present))
     elif "equality" in wanted.quantities:
         found["norm"] = float(np.sqrt(np.vdot(weight, weight)))
     if layer.is_local and "distances" in wanted.quantities:

@@ -77,6 +77,13 @@ def read_weight(run: RunReader, layer: RecordedLayer, snapshot: int) -> NDArray[
     return run.read(f"weights/{layer.name}/weight", snapshot).reshape(layer.positions, -1)
 
 
+def read_present(run: RunReader, layer: RecordedLayer) -> NDArray[np.bool_] | None:
+    """Which connections a layer has, (positions, outputs inputs taps); None if all."""
+    if (stored := f"weights/{layer.name}/present") not in run.names():
+        return None
+    return run[stored].astype(bool).reshape(layer.positions, -1)
+
+
 def parts(count: int, bytes_of_one: int) -> Iterator[slice]:
     """Cut `count` things into parts that may be worked on in double precision."""
     step = max(1, PART_BYTES // max(1, bytes_of_one))

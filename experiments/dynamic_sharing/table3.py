@@ -134,8 +134,7 @@ def rows(table3: Table3, options: TableOptions) -> list[Candidate]:
     for pair in table3.models:
         name, equals, place = pair.partition("=")
         require(equals and name and place, "--models", pair, "pairs such as conv=CHECKPOINT")
-        network = candidate(place, table3.layers, data=options.data, settings=settings,
-                            device=options.device)  # fmt: skip
+        network = candidate(place, table3.layers, settings=settings, device=options.device)
         found.append(replace(network, name=name))
     return [*found, pixels()]
 

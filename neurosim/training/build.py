@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -43,7 +43,21 @@ def build_augment(settings: DataSettings, data: Dataset) -> Augment:
     )
 
 
-def build_network(settings: NetworkSettings, data: Dataset, size: tuple[int, int]) -> nn.Module:
+class Task(Protocol):
+    """What of a data set decides how a network begins and ends."""
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of outputs."""
+        ...
+
+
+def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn.Module:
     """The network for images of this size; its weights come from torch's global generator."""
     common: dict[str, Any] = {
         "classes": data.classes,

@@ -16,7 +16,7 @@ import torch
 from neurosim.errors import InvalidArgument, NeurosimError
 
 UNFINISHED = ".tmp"
-PARTS = {"run", "settings", "model", "optimizer", "scaler", "progress", "loss", "random"}
+PARTS = {"run", "settings", "shown", "model", "optimizer", "scaler", "progress", "loss", "random"}
 
 
 class CheckpointError(NeurosimError):

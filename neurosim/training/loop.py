@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,6 +88,14 @@ class Training:
         self.state = State(self.model, self.optimizer, self.scaler, self.loss, self.at, processes)
         self.recorder: Recorder | None = None  # of the first process
         self.run_id = ""
+        # What has to be known of the data to use the network without them.
+        self.shown: dict[str, Any] = {
+            "classes": data.classes,
+            "channels": data.channels,
+            "size": list(size),
+            "mean": list(data.mean),
+            "std": list(data.std),
+        }
 
         # Shown, and without influence on results.
         self.clock = Clock()
@@ -364,7 +373,12 @@ class Training:
     def _save(self) -> None:
         """Write a checkpoint, once everything up to it is in the run file."""
         self._finite_loss()
-        saved = {"run": self.run_id, "settings": self.settings.as_json(), **self.state.save()}
+        saved = {
+            "run": self.run_id,
+            "settings": self.settings.as_json(),
+            "shown": self.shown,
+            **self.state.save(),
+        }
 
         def write() -> None:
             if self.recorder:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from neurosim.errors import InvalidArgument
 from neurosim.nn import LocallyConnected2d
 from neurosim.nn.local import LocallyConnected
+from neurosim.nn.masked import mask_of
 from neurosim.recording import BackgroundWriter, RunWriter, Status
 from neurosim.sleep import LayerStatistics, frame_of
 from neurosim.sleep.statistics import measure
@@ -116,6 +117,11 @@ class Recorder:
             run.dataset(f"{group}/weight", dims, kind, description=f"weight of {name}")
             if isinstance(module, LocallyConnected):
                 self._declare_grids(run, group, module, dims[1 : 1 + module.axes])
+                if (present := mask_of(module)) is not None:
+                    whole = present.expand_as(module.weight).cpu().numpy()
+                    run.constant(
+                        f"{group}/present", whole, dims[1:], description="connections there are"
+                    )
         if self._maps:
             run.scale("map", list(self._maps), description="2d local layers")
             run.scale("radius", np.array(RADII), description="of the ring of neighbours")

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import tracemalloc
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,11 @@ from analysis.trajectories.spectra import spectrum
 from analysis.trajectories.weights import chosen_layers, recorded_layers
 from experiments.analyze import AnalyzeOptions, analyze, run_files
 from neurosim.errors import InvalidArgument, RunFileError
+from neurosim.models import simple
 from neurosim.nn import LocallyConnected1d, LocallyConnected2d
+from neurosim.nn.masked import sever_weights
 from neurosim.recording import RunReader, RunWriter
-from neurosim.sleep import frame_of, layer_statistics, share
+from neurosim.sleep import frame_of, layer_statistics, local_layers, share
 from neurosim.training import (
     DataSettings,
     NetworkSettings,
@@ -119,6 +121,21 @@ def test_equal_what_sleep_measures(case: str) -> None:
         assert math.isnan(found.explained_by_grids)
     else:
         assert found.explained_by_grids == pytest.approx(1)
+
+
+def test_absent_connections_do_not_count(tmp_path: Path) -> None:
+    """Recorded and read back, moments are those of the connections that there are."""
+    torch.manual_seed(0)
+    network = simple(10, "local", 16, channels=(4, 5))
+    for severed in local_layers(network).values():
+        sever_weights(severed, 0.4)
+    train(SETTINGS, Place(tmp_path / "run.h5", device="cpu", quiet=True), network)
+    with RunReader(tmp_path / "run.h5") as run:
+        for found in weight_trajectories(run, ["conv*"], Wanted(("equality", "sparsity"))):
+            layer: Any = network.get_submodule(found.layer)
+            assert 0.3 < found.values["sparsity"][-1] < 0.5
+            for name, value in asdict(layer_statistics(layer)).items():
+                assert found.values[name][-1] == pytest.approx(value, rel=1e-4), name
 
 
 def test_the_nearest_convolution() -> None:
