@@ -157,7 +157,7 @@ class View:
 
     def _channels(self, image: Image) -> Tensor:
         """(channels of the network, height, width) in [0, 1]."""
-        x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+        x = torch.tensor(image).permute(2, 0, 1).float() / 255
         if len(self.mean) == len(x):
             return x
         if len(x) == 1:

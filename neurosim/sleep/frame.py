@@ -110,6 +110,12 @@ class Frame:
         """Whether each position belongs to each grid, (G, P)."""
         return self.grid == torch.arange(len(self.members), device=self.grid.device)[:, None]
 
+    @cached_property
+    def grid_everywhere(self) -> Tensor:
+        """Number of the grid of all positions, -1 for those that take no part."""
+        grid = torch.full_like(self.interior, -1, dtype=torch.int64)
+        return grid.index_copy_(0, self.positions, self.grid)
+
     def part(self, storage: Tensor) -> Tensor:
         """Storage (taps, positions, ...) of the positions that take part: a view if all do."""
         return storage if self.complete else storage.index_select(1, self.positions)

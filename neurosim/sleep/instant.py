@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neurosim.sleep import taps_cpu
 from neurosim.sleep.frame import Frame
 
 
@@ -21,14 +22,14 @@ class Instant:
         `present`, in the shape of the weights, they are over the connections that are present,
         and absent ones stay 0.
         """
-        chunk = 1 if storage.device.type == "cpu" else len(storage)  # one tap stays in the cache
-        masks = [None] * len(storage) if present is None else present.split(chunk)
-        for taps, mask in zip(storage.split(chunk), masks, strict=False):
-            _share(taps, frame, mask)
+        if present is None and taps_cpu.can_compile(storage):
+            taps_cpu.share_means(storage, frame.grid_everywhere, frame.members)
+        else:
+            share_means(storage, frame, present)
 
 
-def _share(storage: Tensor, frame: Frame, present: Tensor | None) -> None:
-    """The same for some of the taps; half precision is averaged in single."""
+def share_means(storage: Tensor, frame: Frame, present: Tensor | None = None) -> None:
+    """The same in torch, on any device; half precision is averaged in single."""
     part = frame.part(storage)
     wide = part.flatten(2).to(torch.promote_types(part.dtype, torch.float32))
     if present is None:

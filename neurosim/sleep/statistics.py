@@ -23,7 +23,7 @@ from torch import Tensor
 
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.ops.local import to_storage
-from neurosim.sleep import statistics_cpu
+from neurosim.sleep import taps_cpu
 from neurosim.sleep.frame import Frame, frame_of
 from neurosim.sleep.layers import present_in
 
@@ -62,8 +62,8 @@ def measure(layer: LocallyConnected) -> Tensor:
     storage = to_storage(layer.weight.detach(), layer.geometry)
     storage = storage.to(torch.promote_types(storage.dtype, torch.float32))
     cells, present = _cells(frame_of(layer)), present_in(layer)
-    if storage.device.type == "cpu" and present is None:
-        sums = statistics_cpu.sums(storage, cells.of, cells.belongs.sum(1))
+    if present is None and taps_cpu.can_compile(storage):
+        sums = taps_cpu.sums_of_measures(storage, cells.of, cells.belongs.sum(1))
     else:
         sums = _sums(_moments(storage, present, cells))
     components = storage.shape[0] * storage.shape[2] * storage.shape[3]

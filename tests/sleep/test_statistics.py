@@ -21,8 +21,9 @@ from neurosim.sleep import (
     layer_statistics,
     share,
     statistics,
-    statistics_cpu,
+    taps_cpu,
 )
+from neurosim.sleep.instant import share_means
 from neurosim.sleep.statistics import measure
 
 
@@ -155,7 +156,28 @@ def test_the_compiled_sums_are_those_of_torch(dtype: torch.dtype) -> None:
     storage = to_storage(layer.weight.detach(), layer.geometry)
     cells = statistics._cells(frame_of(layer))
     expected = statistics._sums(statistics._moments(storage, None, cells))
-    found = statistics_cpu.sums(storage, cells.of, cells.belongs.sum(1))
+    found = taps_cpu.sums_of_measures(storage, cells.of, cells.belongs.sum(1))
     assert torch.isfinite(expected).sum() >= 2
     tolerance = 1e-4 if dtype == torch.float32 else 1e-11
     torch.testing.assert_close(found.to(dtype), expected, rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("border", ["share", "exclude"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_means_are_those_of_torch(case: str, border: str, threads: int) -> None:
+    """The same weights in another way, and autograd is told that they changed."""
+    size, arguments = CASES[case]
+    layer = layer_of(size, **arguments)
+    frame = frame_of(layer, border)  # type: ignore[arg-type]
+    storage = to_storage(layer.weight.detach(), layer.geometry).contiguous()
+    expected, version = storage.clone(), storage._version
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        taps_cpu.share_means(storage, frame.grid_everywhere, frame.members)
+    finally:
+        torch.set_num_threads(before)
+    share_means(expected, frame)
+    torch.testing.assert_close(storage, expected, rtol=1e-12, atol=1e-14)
+    assert len(frame.positions) == 0 or storage._version > version
