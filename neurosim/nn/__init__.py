@@ -6,3 +6,5 @@ from neurosim.nn.convert import to_local as to_local
 from neurosim.nn.local import LocallyConnected1d as LocallyConnected1d
 from neurosim.nn.local import LocallyConnected2d as LocallyConnected2d
 from neurosim.nn.local import LocallyConnected3d as LocallyConnected3d
+from neurosim.nn.low_rank import Bank as Bank
+from neurosim.nn.low_rank import LowRankLocal2d as LowRankLocal2d

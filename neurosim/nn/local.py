@@ -27,10 +27,14 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 BEYOND = {"reflect": -1, "circular": 0}  # the largest padding exceeds the input's size by this
 
 
-def _lowered(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def lowered(*tensors: Tensor) -> list[Tensor]:
     """What autocast makes of a convolution's operands: all but double precision is lowered."""
-    eligible = tensor.is_floating_point() and tensor.dtype != torch.float64
-    return tensor.to(dtype) if eligible else tensor
+    kind = tensors[0].device.type
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(kind)
+    eligible = (t.is_floating_point() and t.dtype != torch.float64 for t in tensors)
+    return [t.to(dtype) if low else t for t, low in zip(tensors, eligible, strict=True)]
 
 
 class LocallyConnected(nn.Module):
@@ -187,11 +191,8 @@ class LocallyConnected(nn.Module):
         weight, bias = self.weight, self.bias
         if self.present is not None:
             weight = weight * self.present
-        kind = x.device.type
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-            dtype = torch.get_autocast_dtype(kind)
-            x, weight = _lowered(x, dtype), _lowered(weight, dtype)
-            bias = bias if bias is None else _lowered(bias, dtype)
+        x, weight = lowered(x, weight)
+        bias = bias if bias is None else lowered(bias)[0]
         if x.dtype != weight.dtype:
             raise InvalidArgument(
                 f"input of {self._called()} must have the weight's dtype {weight.dtype}, got "

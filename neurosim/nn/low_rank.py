@@ -1,0 +1,271 @@
+"""Low-rank local connectivity: between convolution and locally connected (Elsayed et al. 2020).
+
+The filter bank at position (i, j) combines K banks that all positions share,
+
+    F^(i,j) = sum_k w_ij^(k) F^(k)                                                  (Eq. 2)
+
+so that K = 1 is a convolution, and K = H W a locally connected layer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from numbers import Integral
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.errors import InvalidArgument, require, require_choice
+from neurosim.nn.combine import (
+    INITS,
+    NORMALISATIONS,
+    SHARINGS,
+    CombiningInit,
+    FixedWeights,
+    InputWeights,
+    Normalisation,
+    Sharing,
+    SpatialBias,
+)
+from neurosim.nn.local import LocallyConnected2d, Size, lowered
+from neurosim.nn.ops.low_rank import check_form, low_rank_product
+
+
+class Bank(NamedTuple):
+    """The structure of one filter bank, in a layer that mixes several."""
+
+    kernel_size: Size
+    dilation: Size = 1
+
+
+class LowRankLocal2d(nn.Module):
+    """A locally connected layer whose filters are combinations of K banks.
+
+    Arguments up to `bias` mean what they mean for `nn.Conv2d`, and besides:
+
+    Args:
+        kernel_size: of all banks; or, for a basis of mixed structure, one `Bank` for each, with
+            padding "same".
+        input_size: spatial size of the input, which fixes the number of output positions.
+        rank: K, from 1 to the number of output positions.
+        bias: whether there is a bias per channel; batch norm makes it superfluous.
+        spatial_bias: whether there is a bias per position (Eq. 5): of rows and columns, or of
+            every position where the combining weights are not of rows or columns either.
+        sharing: of fixed combining weights: "row+column" (Eq. 3; the default), "row", "column",
+            or a full table, "position".
+        normalisation: of a position's weights: "softmax" (Eq. 4), L2 "norm" or "none".
+        init: fixed combining weights start as "conv", all equal, or "random".
+        input_dependent: whether a light network predicts them for every example (Eq. 6).
+        form: of the product: "auto", "wide" (one convolution, then a weighted sum), "local" (the
+            filters of a few rows at a time; fixed weights only) or "naive" (the reference).
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size | Sequence[Bank],
+        input_size: Size,
+        rank: int,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        bias: bool = True,
+        *,
+        spatial_bias: bool = True,
+        sharing: Sharing | None = None,
+        normalisation: Normalisation = "softmax",
+        init: CombiningInit = "conv",
+        input_dependent: bool = False,
+        form: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        require_choice("normalisation", normalisation, NORMALISATIONS)
+        require_choice("init", init, INITS)
+        check_form(form)
+        sharing = _sharing(sharing, input_dependent)
+        banks = _banks(kernel_size, dilation, rank, padding)
+        options = {"device": device, "dtype": dtype}
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.rank, self.sharing, self.normalisation, self.form = rank, sharing, normalisation, form
+        self.input_dependent, self.padding = input_dependent, padding
+
+        # Banks of one structure are computed together; `shapes` are layers without memory.
+        kinds = list(dict.fromkeys(banks))
+        shapes = [
+            LocallyConnected2d(
+                in_channels, out_channels, kind.kernel_size, input_size, stride, padding,  # type: ignore[arg-type]
+                kind.dilation, bias=False, device="meta", dtype=dtype,
+            )
+            for kind in kinds
+        ]  # fmt: skip
+        self.geometries = [shape.geometry for shape in shapes]
+        self.input_size, self.output_size = shapes[0].input_size, shapes[0].output_size
+        self.stride, positions = shapes[0].stride, math.prod(self.output_size)
+        fits = rank <= positions
+        require(fits, "rank", rank, f"at most H W = {positions}, the number of output positions")
+        if form == "local" and input_dependent:
+            raise InvalidArgument('form must be "wide" for input-dependent weights, got "local"')
+
+        # Which of the K combining weights belong to each kind's banks.
+        self.members = [[k for k, bank in enumerate(banks) if bank == kind] for kind in kinds]
+        self.bases = nn.ParameterList(
+            torch.empty(len(members), out_channels, in_channels, *shape.kernel_size, **options)
+            for members, shape in zip(self.members, shapes, strict=True)
+        )
+        size: tuple[int, int] = self.output_size  # type: ignore[assignment]
+        if input_dependent:
+            inside: tuple[int, int] = self.input_size  # type: ignore[assignment]
+            self.combine = InputWeights(rank, in_channels, inside, size, normalisation, **options)
+        else:
+            self.combine = FixedWeights(rank, size, sharing, normalisation, init, **options)
+        factorised: Sharing = "position" if sharing == "position" else "row+column"
+        self.spatial_bias = SpatialBias(size, factorised, **options) if spatial_bias else None
+        offsets = nn.Parameter(torch.empty(out_channels, **options)) if bias else None
+        self.register_parameter("bias", offsets)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Banks He-uniform, each by itself; biases 0."""
+        for basis in self.bases:
+            bound = math.sqrt(6 / math.prod(basis.shape[2:]))
+            basis.uniform_(-bound, bound)
+        self.combine.reset_parameters()
+        if self.spatial_bias is not None:
+            self.spatial_bias.reset_parameters()
+        if self.bias is not None:
+            self.bias.zero_()
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
+        """(N, C, *input_size) -> (N, O, *output_size)."""
+        x, expected = input, (self.in_channels, *self.input_size)
+        if x.ndim != 4 or tuple(x.shape[1:]) != expected:
+            raise InvalidArgument(
+                f"input of LowRankLocal2d must be of shape (N, {', '.join(map(str, expected))}), "
+                f"got {tuple(x.shape)}"
+            )
+        combining, bases = self.combine(x), list(self.bases)
+        x, combining, *bases = lowered(x, combining, *bases)
+        if x.dtype != bases[0].dtype:
+            raise InvalidArgument(
+                f"input of LowRankLocal2d must have its dtype {bases[0].dtype}, got {x.dtype}"
+            )
+        y = None
+        parts = zip(self.members, bases, self.geometries, strict=True)
+        for members, basis, geometry in parts:
+            own = combining if len(bases) == 1 else combining[..., members, :, :]
+            part = low_rank_product(x, own, basis, geometry, self.form)
+            y = part if y is None else y + part
+        assert y is not None
+        offsets = self.offsets()
+        return y if offsets is None else y + lowered(x, offsets)[1]
+
+    def offsets(self) -> Tensor | None:
+        """The bias, broadcastable to (O, H', W'); None without any (Eq. 5)."""
+        channel = None if self.bias is None else self.bias[:, None, None]
+        if self.spatial_bias is None:
+            return channel
+        return self.spatial_bias() if channel is None else self.spatial_bias() + channel
+
+    def combining(self) -> Tensor:
+        """Fixed combining weights as images, (K, H', W')."""
+        if not isinstance(self.combine, FixedWeights):
+            raise InvalidArgument(
+                "combining weights must be fixed to be known without an input, got a layer whose "
+                "weights depend on it"
+            )
+        return self.combine()
+
+    def aligned(self) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
+        """All banks in one kernel, (K, O, C, kh, kw), with its dilation and its padding before.
+
+        Banks of mixed structure are put, with zeros between and around, into the smallest kernel
+        that holds all of them.
+        """
+        first = self.geometries[0]
+        if len(self.bases) == 1:
+            return self.bases[0], _pair(first.dilation), _pair(first.before)
+        before = tuple(max(g.before[axis] for g in self.geometries) for axis in (0, 1))
+        after = tuple(max(g.after[axis] for g in self.geometries) for axis in (0, 1))
+        kernel = (1 + b + a for b, a in zip(before, after, strict=True))
+        filters = self.bases[0].new_zeros(self.rank, self.out_channels, self.in_channels, *kernel)
+        for members, basis, g in zip(self.members, self.bases, self.geometries, strict=True):
+            places = zip(before, g.before, g.kernel_size, g.dilation, strict=True)
+            rows, columns = (slice(b - o, b - o + d * (k - 1) + 1, d) for b, o, k, d in places)
+            filters[members, :, :, rows, columns] = basis
+        return filters, (1, 1), _pair(before)
+
+    @torch.no_grad()
+    def expanded(self, backend: str = "auto") -> LocallyConnected2d:
+        """The locally connected layer with the same outputs; for fixed combining weights."""
+        combining = self.combining()
+        filters, dilation, before = self.aligned()
+        padding: Size | str = self.padding if self.padding == "same" else before
+        offsets = self.offsets()
+        bias = False if offsets is None else True if self.spatial_bias is None else "position"
+        layer = LocallyConnected2d(
+            self.in_channels, self.out_channels, filters.shape[3:], self.input_size, self.stride,
+            padding, dilation, bias=bias, backend=backend, init=lambda weight: None,  # type: ignore[arg-type]
+            device=filters.device, dtype=filters.dtype,
+        )  # fmt: skip
+        layer.init = "independent"  # what a later reset_parameters does
+        layer.weight.copy_(torch.einsum("khw,koctu->hwoctu", combining, filters))
+        if layer.bias is not None and offsets is not None:
+            whole = offsets.expand(self.out_channels, *self.output_size)
+            layer.bias.copy_(whole if bias == "position" else whole[:, 0, 0])
+        return layer.train(self.training)
+
+    def extra_repr(self) -> str:
+        """The arguments that matter most."""
+        kernels = ", ".join(str(g.kernel_size) for g in self.geometries)
+        weights = "input-dependent" if self.input_dependent else self.sharing
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={kernels}, "
+            f"input_size={self.input_size}, rank={self.rank}, stride={self.stride}, "
+            f"padding={self.padding!r}, combining={weights}, {self.normalisation}"
+        )
+
+
+def _sharing(sharing: Sharing | None, input_dependent: bool) -> Sharing:
+    if sharing is not None:
+        require_choice("sharing", sharing, SHARINGS)
+    if input_dependent:
+        allowed = '"position" or None for input-dependent weights, which no rows or columns share'
+        require(sharing in (None, "position"), "sharing", sharing, allowed)
+        return "position"
+    return sharing or "row+column"
+
+
+def _banks(
+    kernel_size: Size | Sequence[Bank], dilation: Size, rank: int, padding: Size | str
+) -> list[Bank]:
+    """The structure of every bank, with sizes written out."""
+    whole = isinstance(rank, Integral) and not isinstance(rank, bool) and rank >= 1
+    require(whole, "rank", rank, "a whole number >= 1")
+    if not (isinstance(kernel_size, Sequence) and all(isinstance(k, Bank) for k in kernel_size)):
+        return [Bank(_both(kernel_size), _both(dilation))] * rank  # type: ignore[arg-type]
+    banks = [Bank(_both(b.kernel_size), _both(b.dilation)) for b in kernel_size]  # type: ignore[union-attr]
+    require(len(banks) == rank, "rank", rank, f"{len(banks)}, the number of banks in kernel_size")
+    require(dilation in (1, (1, 1)), "dilation", dilation, "1 where every bank has its own")
+    if len(set(banks)) > 1:
+        require(padding == "same", "padding", padding, '"same" for banks of mixed structure')
+    return banks
+
+
+def _both(size: Size) -> Size:
+    if isinstance(size, Sequence):
+        return tuple(size)
+    return (size, size) if isinstance(size, int) else size
+
+
+def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+    first, second = itertools.islice(sizes, 2)
+    return first, second
