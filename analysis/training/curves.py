@@ -30,6 +30,7 @@ class TrainingCurves:
     statistics: dict[str, Array]  # by measure, (S, layers)
     sleeps: Array  # (Z,), steps at which the network slept
     sleep_statistics: dict[str, Array]  # by measure, (Z, before and after, layers)
+    splits: dict[str, float]  # top-1 accuracy in the end on each part of the data, if recorded
 
 
 def training_curves(run: RunReader) -> TrainingCurves:
@@ -41,6 +42,8 @@ def training_curves(run: RunReader) -> TrainingCurves:
     measures = [str(name) for name in run["measure"]] if local else []
     statistics = run["statistics"] if local else np.empty((0, 0, 0))
     around = run["sleep_statistics"] if local else np.empty((0, 2, 0, 0))
+    ended = "split_top1" in run.names() and len(run["end"]) > 0
+    splits = zip(run["split"], run["split_top1"][-1], strict=True) if ended else ()
     return TrainingCurves(
         status=run.status,
         seed=run.seed,
@@ -55,4 +58,5 @@ def training_curves(run: RunReader) -> TrainingCurves:
         statistics={name: statistics[..., i] for i, name in enumerate(measures)},
         sleeps=run["sleep"],
         sleep_statistics={name: around[..., i] for i, name in enumerate(measures)},
+        splits={str(name): float(top1) for name, top1 in splits},
     )

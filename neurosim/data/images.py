@@ -116,7 +116,8 @@ class Dataset:
     """Images to train with and images to test with.
 
     `normalisation` is a mean and a standard deviation per channel of images in [0, 1]; without
-    it they are those of the training images.
+    it they are those of the training images. Some sets have an official `validation` part; and
+    where `split` has put a validation part into the place of `test`, `final` are the test images.
     """
 
     name: str
@@ -124,6 +125,8 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     normalisation: tuple[PerChannel, PerChannel] | None = None
+    validation: Split | None = None
+    final: Split | None = None
 
     def __post_init__(self) -> None:
         for split in (self.train, self.test):
@@ -172,14 +175,26 @@ class Dataset:
     def split(self, validation: int, seed: int = 0) -> Dataset:
         """Training images split at random: the test part becomes `validation` of them.
 
-        Not stratified, like the 45k/5k and 90k/10k of Pogodin et al. 2021 (Sec. 5).
+        Not stratified, like the 45k/5k and 90k/10k of Pogodin et al. 2021 (Sec. 5). An official
+        validation part of that size is taken instead, and no training image is lost.
         """
+        official = self.validation
+        if official is not None and len(official) == validation:
+            return replace(self, test=official, validation=None, final=self.test)
         count = len(self.train)
         fits = is_whole(validation) and 1 <= validation < count
         require(fits, "validation", validation, f"1 to {count - 1} training images")
         order = generator("split", seed).permutation(count)
         train, test = np.sort(order[validation:]), np.sort(order[:validation])
-        return replace(self, train=self.train.subset(train), test=self.train.subset(test))
+        train, test = self.train.subset(train), self.train.subset(test)
+        return replace(self, train=train, test=test, final=self.test)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """All parts by name, as the official test images are not always those tested with."""
+        if self.final is None:
+            return {"train": self.train, "test": self.test}
+        return {"train": self.train, "validation": self.test, "test": self.final}
 
     def subset(self, count: int, seed: int | None = 0) -> Dataset:
         """`count` training images, as equally many of every class as there are; None: the first."""

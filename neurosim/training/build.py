@@ -9,7 +9,7 @@ from torch import nn
 
 from neurosim.data import Augment, Dataset, Files, load
 from neurosim.errors import InvalidArgument
-from neurosim.models import resnet18, resnet20, simple, vision_transformer
+from neurosim.models import lrlc, resnet18, resnet20, simple, vision_transformer
 from neurosim.training.settings import DataSettings, NetworkSettings
 
 TINY = 48  # TinyImageNet's images are cropped to 48 pixels (Sec. 5.1)
@@ -25,7 +25,9 @@ def build_data(settings: DataSettings, seed: int) -> Dataset:
     if settings.subset is not None:
         data = data.subset(settings.subset, seed)
     if settings.test_subset is not None:
-        data = replace(data, test=data.test.subset(settings.test_subset))
+        few = settings.test_subset
+        final = None if data.final is None else data.final.subset(few)
+        data = replace(data, test=data.test.subset(few), final=final)
     return data
 
 
@@ -59,6 +61,18 @@ class Task(Protocol):
 
 def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn.Module:
     """The network for images of this size; its weights come from torch's global generator."""
+    if settings.model == "lrlc":
+        return lrlc(
+            data.classes,
+            settings.layer,
+            settings.depth,
+            settings.rank,
+            size,
+            data.channels,
+            sharing=settings.sharing,
+            normalisation=settings.normalisation,
+            init=settings.combining,
+        )
     common: dict[str, Any] = {
         "classes": data.classes,
         "connectivity": settings.connectivity,

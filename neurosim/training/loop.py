@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,11 @@ class Training:
             torch.manual_seed(_seed("process", seed, processes.rank))
         self.train_loader = self._loader(data, augment, train=True)
         self.test_loader = self._loader(data, augment, train=False)
+        self.splits = {
+            name: self._loader(replace(data, test=part), augment, train=False)
+            for name, part in data.splits.items()
+            if settings.record.splits
+        }
 
         self.precision = PRECISIONS[wake.precision]
         self.optimizer = build_optimizer(wake, self.model.parameters())
@@ -172,6 +178,7 @@ class Training:
                 if self.place.checkpoint_every is None or self._ended():
                     self._save()
         result = result or self._evaluate()  # resumed after its end
+        self._evaluate_splits()
         return Result(
             self.place.run_file,
             result,
@@ -261,6 +268,15 @@ class Training:
         self.display.shown["top-1"] = result.top1
         self.display.keep(self.at.epoch, self.at.step)
         return result
+
+    def _evaluate_splits(self) -> None:
+        """Accuracy of the trained network on every part of the data, if that is wanted."""
+        found = {
+            name: evaluate(self.model, loader.epoch(0), self.processes, self.precision)
+            for name, loader in self.splits.items()
+        }
+        if self.recorder and found:
+            self.recorder.splits(self.at.step, found)
 
     # What the loop needs
 
@@ -362,6 +378,7 @@ class Training:
             self.settings,
             self.model,
             self.processes.device,
+            splits=tuple(self.splits),
             resume=resume,
             overwrite=self.place.overwrite,
         )

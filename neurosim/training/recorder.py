@@ -3,6 +3,7 @@
     step      loss, learning rate, images/s; SNR, spread and norm of every local layer
     sleep     one row per sleep: its step, and statistics of every layer before and after
     epoch     loss and accuracies on the test (or validation) images
+    end       accuracies on training, validation and test images, if they are wanted
     snapshot  weights of chosen layers and distances between their filters
 
 Statistics before and after a sleep cost as much as a short sleep itself: where sleeps come more
@@ -12,7 +13,7 @@ often than records of a step, they are taken as often as those, and the rows of 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,12 @@ class Recorder:
         model: nn.Module,
         device: torch.device,
         *,
+        splits: Sequence[str] = (),
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
         self.settings: RecordSettings = settings.record
+        self.parts = splits
         self.local = {
             name: module
             for name, module in model.named_modules()
@@ -101,6 +104,12 @@ class Recorder:
                 "gradient_norm",
                 ("step", "gradient_layer"),
                 description="norm of the weight's gradient in the recorded step",
+            )
+        if self.parts:
+            run.scale("end", dtype="i8", description="optimizer steps done in the end")
+            run.scale("split", list(self.parts), description="parts of the data")
+            run.dataset(
+                "split_top1", ("end", "split"), "f8", description="top1 on each, in the end"
             )
         if self.settings.snapshot_every is not None:
             run.scale("snapshot", dtype="i8", description="optimizer steps done")
@@ -211,6 +220,11 @@ class Recorder:
                 "seconds": seconds,
             },
         )
+
+    def splits(self, done: int, results: Mapping[str, Evaluation]) -> None:
+        """Record accuracies on every part of the data."""
+        top1 = np.array([result.top1 for result in results.values()])
+        self._file.append("end", {"end": done, "split_top1": top1})
 
     def snapshot(self, done: int) -> None:
         """Record weights and filter distances; weights are copied now and laid out later."""

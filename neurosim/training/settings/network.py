@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from neurosim.errors import require
+from neurosim.errors import InvalidArgument, require
+from neurosim.models.lrlc import Depth, Layer
+from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
 from neurosim.training.settings.choices import check_choices
 
 Connectivity = Literal["conv", "local"]
@@ -16,7 +18,7 @@ Connectivity = Literal["conv", "local"]
 class NetworkSettings:
     """The network that is trained."""
 
-    model: Literal["simple", "resnet20", "resnet18", "transformer"] = "simple"
+    model: Literal["simple", "resnet20", "resnet18", "transformer", "lrlc"] = "simple"
     """Architecture."""
     connectivity: Connectivity = "local"
     """Shared filters, or a filter of its own at every position."""
@@ -26,9 +28,35 @@ class NetworkSettings:
     """First layers that stay convolutional in a local network (1 in Table 13)."""
     init: Literal["independent", "copy"] = "independent"
     """Local filters start as independent draws, or as copies of one."""
+    layer: Layer = "low-rank"
+    """lrlc: what is at --depth, a low-rank layer or a baseline (see neurosim.models.lrlc)."""
+    depth: Depth = "3"
+    """lrlc: which of the three layers that is."""
+    rank: int = 2
+    """lrlc: number of filter banks of low-rank layers, or what wide ones match."""
+    sharing: Sharing | None = None
+    """lrlc: fixed combining weights of rows and columns (default), of either, or of positions."""
+    normalisation: Normalisation = "softmax"
+    """lrlc: of the combining weights of a position."""
+    combining: CombiningInit = "conv"
+    """lrlc: fixed combining weights start all equal (conv) or random."""
 
     def check(self) -> None:
         """Refuse what makes no sense."""
         check_choices(self)
         require(0 < self.width < math.inf, "--width", self.width, "finite and > 0")
         require(self.conv_first >= 0, "--conv-first", self.conv_first, ">= 0")
+        require(self.rank >= 1, "--rank", self.rank, ">= 1")
+        self._refuse_unused()
+
+    def _refuse_unused(self) -> None:
+        """Refuse what the model would not look at."""
+        low_rank = ("layer", "depth", "rank", "sharing", "normalisation", "combining")
+        others = ("connectivity", "width", "conv_first", "init")
+        for name in others if self.model == "lrlc" else low_rank:
+            value, default = getattr(self, name), getattr(type(self), name)
+            if value != default:
+                raise InvalidArgument(
+                    f"--{name.replace('_', '-')} must be {default} for --model {self.model}, "
+                    f"got {value}"
+                )

@@ -23,6 +23,8 @@ class RecordSettings:
     """Numbers in which snapshots are kept."""
     gradients: bool = False
     """Record the norm of every layer's gradient as well."""
+    splits: bool = False
+    """At the end, evaluate on training, validation and test images, each by itself."""
 
     def check(self) -> None:
         """Refuse what makes no sense."""
