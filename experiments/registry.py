@@ -32,6 +32,9 @@ EXPERIMENTS = {
     "table3": Entry("dynamic_sharing.table3:run", "Brain-Score, as far as local data reach"),
     "brains": Entry("dynamic_sharing.brains:run", "trained networks, macaque V4 and IT (ours)"),
     "fig6": Entry("dynamic_sharing.fig6:run", "weights diverge between sleeps"),
+    "lrlc-table1": Entry("low_rank.table1:run", "low-rank layers against shared filters"),
+    "lrlc-table2": Entry("low_rank.table2:run", "low-rank layers against other baselines"),
+    "lrlc-table3": Entry("low_rank.table3:run", "combining weights, fixed or of the input"),
 }
 
 
