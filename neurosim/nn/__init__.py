@@ -8,3 +8,5 @@ from neurosim.nn.local import LocallyConnected2d as LocallyConnected2d
 from neurosim.nn.local import LocallyConnected3d as LocallyConnected3d
 from neurosim.nn.low_rank import Bank as Bank
 from neurosim.nn.low_rank import LowRankLocal2d as LowRankLocal2d
+from neurosim.nn.low_rank_convert import low_rank_of as low_rank_of
+from neurosim.nn.low_rank_convert import to_low_rank as to_low_rank

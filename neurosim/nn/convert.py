@@ -26,6 +26,7 @@ from neurosim.nn.local import (
     LocallyConnected2d,
     LocallyConnected3d,
 )
+from neurosim.nn.low_rank import LowRankLocal2d
 from neurosim.nn.masked import MASKED, connect, mask_of
 from neurosim.nn.ops.local import check_backend
 
@@ -74,6 +75,8 @@ def to_local(
 ) -> nn.Module:
     """A copy of `model` in which every convolution is a locally connected layer.
 
+    Low-rank layers become the locally connected ones with the same outputs, whatever `init`.
+
     Names, devices, dtypes, modes, hooks, `requires_grad` and biases (one per channel, with their
     values) stay. A module that has several names or is called several times stays shared among
     them. The number of output positions comes from one forward pass of the example, through a
@@ -101,32 +104,75 @@ def to_local(
         valid = not isinstance(init, bool) and 0 <= init < math.inf
         require(valid, "init", init, '"independent", "copy" or a number >= 0')
     check_backend(backend)
-    convolutions = _named(model, (*CONV.values(), *TRANSPOSED))
+
+    def prepare(name: str, conv: Conv, size: tuple[int, ...]) -> Callable[[Conv], nn.Module]:
+        twin = _twin(conv, name, size, init, backend)
+        twin.name = name
+        return lambda conv: _filled(twin, conv, init)
+
+    expanded = _expanded(model, backend)
+    if expanded and not named(model, (*CONV.values(), *TRANSPOSED)):
+        model = model if inplace else deepcopy(model)
+    else:
+        model = replace_convolutions(
+            model, example, skip, prepare, freeze_skipped=freeze_skipped, inplace=inplace
+        )
+    for name, layer in expanded.items():
+        become(model.get_submodule(name), layer)
+    return model
+
+
+def replace_convolutions(
+    model: nn.Module,
+    example: Example,
+    skip: Skip | Sequence[Skip],
+    prepare: Callable[[str, Any, tuple[int, ...]], Callable[[Any], nn.Module]],
+    *,
+    freeze_skipped: bool = False,
+    inplace: bool = False,
+) -> nn.Module:
+    """A copy of `model` whose convolutions are other layers; arguments as for `to_local`.
+
+    `prepare` refuses a convolution that it cannot replace, by name, convolution and input size;
+    what it returns makes the new layer once all have been accepted.
+    """
+    convolutions = named(model, (*CONV.values(), *TRANSPOSED))
     if not convolutions:
         raise InvalidArgument(f"model must contain a convolution, got {type(model).__name__}")
     for module, (name, *_) in convolutions.items():
         if isinstance(module, LazyModuleMixin):
             raise InvalidArgument(
-                f"{_called(name)} must know its shape, got {type(module).__name__}: run the model "
+                f"{called(name)} must know its shape, got {type(module).__name__}: run the model "
                 "once before converting it"
             )
 
     sizes = _input_sizes(model, example)
     skipped = _select(convolutions, list(sizes), skip)
-    twins = {}
+    finish = {}
     for name in (names[0] for names in convolutions.values() if names[0] not in skipped):
         _check(model, name, sizes.get(name, []))
-        twins[name] = _twin(model, name, sizes[name][0], init, backend)
-        twins[name].name = name
+        finish[name] = prepare(name, model.get_submodule(name), sizes[name][0])
 
     model = model if inplace else deepcopy(model)
-    for name, twin in twins.items():
+    for name, finished in finish.items():
         conv = model.get_submodule(name)
-        _become(conv, _filled(twin, conv, init))  # type: ignore[arg-type]
+        become(conv, finished(conv))
     if freeze_skipped:
         for name in skipped:
             model.get_submodule(name).requires_grad_(False)
     return model
+
+
+def _expanded(model: nn.Module, backend: str) -> dict[str, LocallyConnected]:
+    """What low-rank layers are when every position has filters of its own, by first name."""
+    found = {}
+    for layer, (name, *_) in named(model, (LowRankLocal2d,)).items():
+        try:
+            found[name] = layer.expanded(backend)  # type: ignore[operator]
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{called(name)} cannot be local: {error}") from error
+        found[name].name = name
+    return found
 
 
 def to_conv(model: nn.Module, *, inplace: bool = False) -> tuple[nn.Module, dict[str, Spread]]:
@@ -135,7 +181,7 @@ def to_conv(model: nn.Module, *, inplace: bool = False) -> tuple[nn.Module, dict
     Biases are averaged over positions, where they have them. The report says of every layer, by
     name, how far it was from shared before. With `inplace`, `model` itself is converted.
     """
-    layers = _named(model, (LocallyConnected,))
+    layers = named(model, (LocallyConnected,))
     if not layers:
         raise InvalidArgument(
             f"model must contain a locally connected layer, got {type(model).__name__}"
@@ -148,20 +194,22 @@ def to_conv(model: nn.Module, *, inplace: bool = False) -> tuple[nn.Module, dict
     for name in names:
         layer = model.get_submodule(name)
         conv, report[name] = _conv(layer)  # type: ignore[arg-type]
-        _become(layer, conv)
+        become(layer, conv)
     return model, report
 
 
-def _named(model: nn.Module, kinds: tuple[type, ...]) -> dict[nn.Module, list[str]]:
-    """Modules of these kinds with all their names."""
+def named(model: nn.Module, kinds: tuple[type, ...]) -> dict[nn.Module, list[str]]:
+    """Modules of these kinds with all their names; a low-rank layer is one whatever is in it."""
     found: dict[nn.Module, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, kinds):
+    everything = dict(model.named_modules(remove_duplicate=False))
+    whole = tuple(f"{n}." for n, m in everything.items() if n and isinstance(m, LowRankLocal2d))
+    for name, module in everything.items():
+        if isinstance(module, kinds) and not name.startswith(whole):
             found.setdefault(module, []).append(name)
     return found
 
 
-def _called(name: str) -> str:
+def called(name: str) -> str:
     return f"layer {name!r}" if name else "the model itself"
 
 
@@ -171,7 +219,7 @@ def _arguments(model: nn.Module, example: Example) -> tuple[Tensor, ...]:
         return (example.detach().clone(),)
     if isinstance(example, Sequence) and example and isinstance(example[0], Tensor):
         return tuple(x.detach().clone() for x in example)  # type: ignore[union-attr]
-    conv: Any = next(iter(_named(model, (*CONV.values(), *TRANSPOSED))))
+    conv: Any = next(iter(named(model, (*CONV.values(), *TRANSPOSED))))
     axes = conv.weight.ndim - 2
     shape = (example,) * axes if isinstance(example, int) else tuple(example)
     valid = len(shape) in (axes, axes + 2) and all(isinstance(v, int) and v >= 1 for v in shape)
@@ -205,7 +253,7 @@ def _input_sizes(model: nn.Module, example: Example) -> dict[str, list[tuple[int
         conv.register_forward_pre_hook(enter, with_kwargs=True)
         conv.register_forward_hook(lambda *_: running.clear())
 
-    for conv, (name, *_) in _named(scratch, (*CONV.values(), *TRANSPOSED)).items():
+    for conv, (name, *_) in named(scratch, (*CONV.values(), *TRANSPOSED)).items():
         watch(name, conv)
     devices = {p.device for p in model.parameters() if p.device.type not in ("cpu", "meta")}
     kind = next((device.type for device in devices), "cuda")
@@ -215,7 +263,7 @@ def _input_sizes(model: nn.Module, example: Example) -> dict[str, list[tuple[int
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in arguments)
         where = f"an input of size {sizes[running[-1]][-1]}" if running else f"an example {shapes}"
-        who = _called(running[-1]) if running else "the model"
+        who = called(running[-1]) if running else "the model"
         raise InvalidArgument(f"{who} must be able to take {where}, got: {error}") from error
     return sizes
 
@@ -249,7 +297,7 @@ def _select(
 
 def _check(model: nn.Module, name: str, sizes: list[tuple[int, ...]]) -> None:
     """Whether a convolution has a locally connected twin; skipping it is always a way out."""
-    conv, who = model.get_submodule(name), _called(name)
+    conv, who = model.get_submodule(name), called(name)
     way_out = f"name it in skip to keep the {type(conv).__name__}"
     if isinstance(conv, TRANSPOSED):
         raise InvalidArgument(
@@ -269,7 +317,7 @@ def _check(model: nn.Module, name: str, sizes: list[tuple[int, ...]]) -> None:
     ]
     if others:
         raise InvalidArgument(
-            f"{who} must have a weight of its own, got the one of {_called(others[0])}; {way_out}"
+            f"{who} must have a weight of its own, got the one of {called(others[0])}; {way_out}"
         )
     if len(sizes) != 1:
         got = " and ".join(map(str, sizes)) if sizes else "no input from the example"
@@ -282,7 +330,7 @@ def _check_forward(name: str, module: nn.Module, bases: Any, methods: tuple[str,
     changed = any(getattr(type(module), method) is not getattr(base, method) for method in methods)
     if changed or "forward" in vars(module):
         raise InvalidArgument(
-            f"{_called(name)} must compute as {base.__name__}, got {type(module).__name__} with a "
+            f"{called(name)} must compute as {base.__name__}, got {type(module).__name__} with a "
             "forward of its own"
         )
 
@@ -295,15 +343,14 @@ def _settings(layer: Conv | LocallyConnected) -> dict[str, Any]:
 
 
 def _twin(
-    model: nn.Module, name: str, size: tuple[int, ...], init: Init, backend: str
+    conv: Conv, name: str, size: tuple[int, ...], init: Init, backend: str
 ) -> LocallyConnected:
     """The layer that a convolution becomes, still without memory for its weights."""
     drawn = 0.0 if init == "copy" else init  # what a later reset_parameters does
-    conv: Any = model.get_submodule(name)
     try:
         return LOCAL[len(size)](**_settings(conv), input_size=size, backend=backend, init=drawn)
     except InvalidArgument as error:
-        raise InvalidArgument(f"{_called(name)} cannot be local: {error}") from error
+        raise InvalidArgument(f"{called(name)} cannot be local: {error}") from error
 
 
 @torch.no_grad()
@@ -372,7 +419,7 @@ def _as_before(new: Any, old: nn.Module) -> Any:
     return new
 
 
-def _become(old: nn.Module, new: nn.Module) -> None:
+def become(old: nn.Module, new: nn.Module) -> None:
     """Turn `old` into `new` where it stands.
 
     Every reference follows: other names of a tied layer, lists that no module knows of, hooks.
