@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.report.markup import Markup, element
-from analysis.trajectories.weights import RecordedLayer
+from analysis.trajectories.weights import RecordedLayer, read_rows
 from neurosim.recording import RunReader
 
 MOST_POSITIONS = 16  # along each axis, from the middle of the map
@@ -64,8 +64,12 @@ def _filters(
     """(rows, columns, kernel, kernel, colours) of one output channel."""
     rows, columns = map(middle, layer.size)
     inputs = slice(0, 3 if layer.inputs == 3 else 1)
-    index = (snapshot, rows, columns, output, inputs)
-    weight = run.read(f"weights/{layer.name}/weight", index).astype(float)
+    if layer.low_rank:
+        whole = read_rows(run, layer, snapshot, rows)
+        weight = whole[:, columns, output, inputs].astype(float)
+    else:
+        index = (snapshot, rows, columns, output, inputs)
+        weight = run.read(f"weights/{layer.name}/weight", index).astype(float)
     return np.moveaxis(weight, 2, -1)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -30,6 +32,35 @@ def comparison(variants: Mapping[str, Sequence[TrainingCurves]]) -> Figure:
             ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
         ax.set_xlabel("epochs")
         ax.set_ylabel("top-1 accuracy")
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+class Point(NamedTuple):
+    """An accuracy in per cent at some place; NaN where it has none, or no error."""
+
+    at: float
+    mean: float
+    error: float
+
+
+def against(lines: Mapping[str, Sequence[Point]], axis: str) -> Figure:
+    """Accuracy against a quantity with standard errors; dotted for what does not depend on it."""
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(5.0, 3.2)
+        ax = figure.subplots()
+        for index, (name, points) in enumerate(lines.items()):
+            colour = f"C{index % 10}"
+            placed = sorted(point for point in points if not math.isnan(point.at))
+            for point in points:
+                if math.isnan(point.at):
+                    ax.axhline(point.mean, color=colour, ls=":", label=name)
+            if placed:
+                at, mean, error = map(np.array, zip(*placed, strict=True))
+                bars = np.nan_to_num(error)
+                ax.errorbar(at, mean, bars, color=colour, marker="o", ms=3, capsize=2, label=name)
+        ax.set_xlabel(axis)
+        ax.set_ylabel("top-1 accuracy, %")
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

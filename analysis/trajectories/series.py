@@ -23,6 +23,7 @@ from analysis.trajectories.weights import (
     RecordedLayer,
     chosen_layers,
     read_present,
+    read_rows,
     read_weight,
 )
 from neurosim.errors import require, require_choice
@@ -204,12 +205,12 @@ def _change(
     run: RunReader, layer: RecordedLayer, weight: NDArray[np.floating], snapshot: int
 ) -> float:
     """Distance to the weights of another snapshot over their norm, read in parts."""
-    name, squares, norm = f"weights/{layer.name}/weight", 0.0, 0.0
-    shape = run.describe(name).shape[1:]
-    own = weight.reshape(shape)
-    for start in range(0, shape[0], step := max(1, PART_BYTES // (8 * own[0].size))):
+    squares, norm = 0.0, 0.0
+    length = layer.size[0] if layer.is_local else layer.outputs
+    own = weight.reshape(length, -1)
+    for start in range(0, length, step := max(1, PART_BYTES // (8 * own[0].size))):
         rows = slice(start, start + step)
-        other = run.read(name, (snapshot, rows)).astype(np.float64)
+        other = read_rows(run, layer, snapshot, rows).reshape(-1, own.shape[1]).astype(np.float64)
         with np.errstate(invalid="ignore"):
             squares += ((own[rows] - other) ** 2).sum()
         norm += (other**2).sum()

@@ -25,6 +25,9 @@ class RecordedLayer:
     belongs to the grid of its place modulo the kernel size, which holds for every stride that
     has no divisor in common with the kernel size, and the interior are the positions at least
     half a kernel from the border, which holds for stride 1 and padding that keeps the size.
+
+    A low-rank layer is kept as banks and the weights that combine them; read, it has filters of its
+    own at every position like a locally connected one.
     """
 
     name: str
@@ -34,6 +37,7 @@ class RecordedLayer:
     kernel: tuple[int, ...]
     grid: NDArray[np.int64]  # (positions,), number of each one's grid
     interior: NDArray[np.bool_]  # (positions,)
+    low_rank: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -51,14 +55,16 @@ def recorded_layers(run: RunReader) -> dict[str, RecordedLayer]:
     if run.kind != "training":
         raise RunFileError(f"{run.path}: must be of kind 'training', got {run.kind!r}")
     names = run.names()
-    kept = [name[len("weights/") : -len("/weight")] for name in names if _is_weight(name)]
-    if not kept:
+    kept = _kept(names, "weight")
+    low_rank = _kept(names, "combining")
+    if not kept and not low_rank:
         raise RunFileError(
             f"{run.path}: holds no weights; record them with neurosim train --snapshot-every N"
         )
     local = [str(name) for name in run["layer"]] if "layer" in names else []
     ordered = [*(n for n in local if n in kept), *(n for n in kept if n not in local)]
-    return {name: _layer(run, name, name in local) for name in ordered}
+    found = {name: _layer(run, name, name in local) for name in ordered}
+    return {name: _low_rank_layer(run, name) for name in low_rank} | found
 
 
 def chosen_layers(run: RunReader, patterns: Sequence[str] | None) -> dict[str, RecordedLayer]:
@@ -74,7 +80,18 @@ def chosen_layers(run: RunReader, patterns: Sequence[str] | None) -> dict[str, R
 
 def read_weight(run: RunReader, layer: RecordedLayer, snapshot: int) -> NDArray[np.floating]:
     """The weight of a layer in one snapshot, (positions, outputs inputs taps)."""
-    return run.read(f"weights/{layer.name}/weight", snapshot).reshape(layer.positions, -1)
+    return read_rows(run, layer, snapshot, slice(None)).reshape(layer.positions, -1)
+
+
+def read_rows(
+    run: RunReader, layer: RecordedLayer, snapshot: int, rows: slice
+) -> NDArray[np.floating]:
+    """Part of it along the first axis: rows of positions, or output channels of shared filters."""
+    group = f"weights/{layer.name}"
+    if not layer.low_rank:
+        return run.read(f"{group}/weight", (snapshot, rows))
+    combining = run.read(f"{group}/combining", (snapshot, slice(None), rows))
+    return np.tensordot(combining, run.read(f"{group}/banks", snapshot), (0, 0))  # Eq. 2
 
 
 def read_present(run: RunReader, layer: RecordedLayer) -> NDArray[np.bool_] | None:
@@ -91,14 +108,35 @@ def parts(count: int, bytes_of_one: int) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
-def _is_weight(name: str) -> bool:
-    return name.startswith("weights/") and name.endswith("/weight")
+def _kept(names: Sequence[str], what: str) -> list[str]:
+    """Layers of which the run file has this."""
+    prefix, suffix = "weights/", f"/{what}"
+    found = (name for name in names if name.startswith(prefix) and name.endswith(suffix))
+    return [name[len(prefix) : -len(suffix)] for name in found]
 
 
 def _layer(run: RunReader, name: str, local: bool) -> RecordedLayer:
     shape = run.describe(f"weights/{name}/weight").shape[1:]
     axes = (len(shape) - 2) // 2 if local else 0
-    size, (outputs, inputs, *kernel) = shape[:axes], shape[axes:]
+    return _placed(run, name, shape[:axes], shape[axes:])
+
+
+def _low_rank_layer(run: RunReader, name: str) -> RecordedLayer:
+    _, _, *size = run.describe(f"weights/{name}/combining").shape
+    _, _, *filters = run.describe(f"weights/{name}/banks").shape
+    return _placed(run, name, tuple(size), filters, low_rank=True)
+
+
+def _placed(
+    run: RunReader,
+    name: str,
+    size: tuple[int, ...],
+    filters: Sequence[int],
+    *,
+    low_rank: bool = False,
+) -> RecordedLayer:
+    """A layer with filters of this shape at so many positions along every axis."""
+    axes, (outputs, inputs, *kernel) = len(size), filters
     places = np.indices(size).reshape(axes, -1) if axes else np.zeros((1, 1), int)
     grid, interior = _default_grid(places, size, kernel[:axes])
     known = set(run.names())
@@ -106,7 +144,7 @@ def _layer(run: RunReader, name: str, local: bool) -> RecordedLayer:
         grid = run[stored].reshape(-1).astype(np.int64)
     if (stored := f"weights/{name}/interior") in known:
         interior = run[stored].reshape(-1).astype(bool)
-    return RecordedLayer(name, size, outputs, inputs, tuple(kernel), grid, interior)
+    return RecordedLayer(name, size, outputs, inputs, tuple(kernel), grid, interior, low_rank)
 
 
 def _default_grid(

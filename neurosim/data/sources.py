@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neurosim.data.catalogue import SOURCES
+from neurosim.data.celeba import celeba
 from neurosim.data.digits import digits
 from neurosim.data.errors import DataError
 from neurosim.data.folders import image_folder
@@ -39,7 +40,7 @@ def load(
         folder: the data folder; see above for its default.
         download: whether official files that are missing are downloaded into the data folder.
         **options: for digits and digits-translated `canvas`, `train` and `seed`; for imagenet and
-            folders `size` and `resize`.
+            folders `size` and `resize`; for celeba `size`.
     """
     place = Place(data_folder(folder), download)
     reader = _reader(name, place)
@@ -133,5 +134,6 @@ READERS: dict[str, Reader] = {
     "digits-translated": _digits_translated,
     **dict.fromkeys(SOURCES, _official),
     "imagenet": _imagenet,
+    "celeba": celeba,
 }
 DATASETS = tuple(READERS)

@@ -63,6 +63,7 @@ class LowRankLocal2d(nn.Module):
             filters of a few rows at a time; fixed weights only) or "naive" (the reference).
     """
 
+    axes = 2
     bias: nn.Parameter | None
 
     def __init__(
@@ -95,7 +96,7 @@ class LowRankLocal2d(nn.Module):
         options = {"device": device, "dtype": dtype}
         self.in_channels, self.out_channels = in_channels, out_channels
         self.rank, self.sharing, self.normalisation, self.form = rank, sharing, normalisation, form
-        self.input_dependent, self.padding = input_dependent, padding
+        self.input_dependent = input_dependent
 
         # Banks of one structure are computed together; `shapes` are layers without memory.
         kinds = list(dict.fromkeys(banks))
@@ -108,7 +109,8 @@ class LowRankLocal2d(nn.Module):
         ]  # fmt: skip
         self.geometries = [shape.geometry for shape in shapes]
         self.input_size, self.output_size = shapes[0].input_size, shapes[0].output_size
-        self.stride, positions = shapes[0].stride, math.prod(self.output_size)
+        self.stride, self.padding = shapes[0].stride, shapes[0].padding
+        positions = math.prod(self.output_size)
         fits = rank <= positions
         require(fits, "rank", rank, f"at most H W = {positions}, the number of output positions")
         if form == "local" and input_dependent:
@@ -130,6 +132,8 @@ class LowRankLocal2d(nn.Module):
         self.spatial_bias = SpatialBias(size, factorised, **options) if spatial_bias else None
         offsets = nn.Parameter(torch.empty(out_channels, **options)) if bias else None
         self.register_parameter("bias", offsets)
+        filters, self.dilation, _ = self.aligned()
+        self.kernel_size = tuple(filters.shape[3:])  # that holds all banks
         self.reset_parameters()
 
     @torch.no_grad()
@@ -196,7 +200,7 @@ class LowRankLocal2d(nn.Module):
         before = tuple(max(g.before[axis] for g in self.geometries) for axis in (0, 1))
         after = tuple(max(g.after[axis] for g in self.geometries) for axis in (0, 1))
         kernel = (1 + b + a for b, a in zip(before, after, strict=True))
-        filters = self.bases[0].new_zeros(self.rank, self.out_channels, self.in_channels, *kernel)
+        filters = self.bases[0].new_zeros(self.rank, *self.bases[0].shape[1:3], *kernel)
         for members, basis, g in zip(self.members, self.bases, self.geometries, strict=True):
             places = zip(before, g.before, g.kernel_size, g.dilation, strict=True)
             rows, columns = (slice(b - o, b - o + d * (k - 1) + 1, d) for b, o, k, d in places)
@@ -212,7 +216,7 @@ class LowRankLocal2d(nn.Module):
         offsets = self.offsets()
         bias = False if offsets is None else True if self.spatial_bias is None else "position"
         layer = LocallyConnected2d(
-            self.in_channels, self.out_channels, filters.shape[3:], self.input_size, self.stride,
+            self.in_channels, self.out_channels, self.kernel_size, self.input_size, self.stride,
             padding, dilation, bias=bias, backend=backend, init=lambda weight: None,  # type: ignore[arg-type]
             device=filters.device, dtype=filters.dtype,
         )  # fmt: skip

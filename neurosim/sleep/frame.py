@@ -27,6 +27,7 @@ from torch import Tensor
 
 from neurosim.errors import require_choice
 from neurosim.nn.local import LocallyConnected
+from neurosim.nn.low_rank import LowRankLocal2d
 
 Border = Literal["share", "exclude"]
 BORDERS = ("share", "exclude")
@@ -139,7 +140,7 @@ class Frame:
         flat.index_copy_(0, self.rows.flatten(), weights.reshape(self.rows.numel(), -1))
 
 
-def frame_of(layer: LocallyConnected, border: Border = "share") -> Frame:
+def frame_of(layer: LocallyConnected | LowRankLocal2d, border: Border = "share") -> Frame:
     """The frame of a layer, kept for the next sleep.
 
     `border` "share" lets positions whose receptive field leaves the image sleep as if the
@@ -155,7 +156,8 @@ def frame_of(layer: LocallyConnected, border: Border = "share") -> Frame:
         layer.input_size,
         layer.output_size,
     )
-    return _frame(tuple(zip(*settings, strict=True)), border, layer.weight.device)
+    device = next(layer.parameters()).device
+    return _frame(tuple(zip(*settings, strict=True)), border, device)
 
 
 @lru_cache(maxsize=256)
@@ -192,7 +194,7 @@ def _combined(tables: list[Tensor], bases: list[int]) -> Tensor:
     return combined
 
 
-def _before(layer: LocallyConnected) -> tuple[int, ...]:
+def _before(layer: LocallyConnected | LowRankLocal2d) -> tuple[int, ...]:
     """Padding before the image along every axis, in any padding mode."""
     if layer.padding == "same":
         pairs = zip(layer.dilation, layer.kernel_size, strict=True)

@@ -10,18 +10,22 @@ from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument
 from neurosim.nn.local import LocallyConnected
+from neurosim.nn.low_rank import LowRankLocal2d
 from neurosim.nn.masked import mask_of
 from neurosim.nn.ops.local import Geometry, from_storage, to_storage
 
 
 def local_layers(model: nn.Module) -> dict[str, LocallyConnected]:
-    """The locally connected layers of a model by qualified name; of a layer, itself."""
+    """The locally connected layers of a model by qualified name; of a layer, itself.
+
+    There may be none where low-rank layers sleep instead.
+    """
     found = {
         name or "layer": module
         for name, module in model.named_modules()
         if isinstance(module, LocallyConnected)
     }
-    if not found:
+    if not found and not any(isinstance(m, LowRankLocal2d) for m in model.modules()):
         raise InvalidArgument(
             f"model must have a locally connected layer to sleep, got a {type(model).__name__} "
             "without one: convert it with neurosim.nn.to_local"

@@ -19,6 +19,7 @@ from neurosim.sleep.hebbian import Hebbian, draw_of
 from neurosim.sleep.instant import Instant
 from neurosim.sleep.layers import exact_products, local_layers, present_in, refuse_absent, stored
 from neurosim.sleep.layerwise import Layerwise
+from neurosim.sleep.low_rank import check_low_rank, low_rank_layers, share_combining
 from neurosim.sleep.operator import check_growth
 from neurosim.sleep.patterns import Patterns, Source, Tiles, TileShape
 from neurosim.sleep.scaling import SCALINGS, Scaling, norms, rescale
@@ -80,9 +81,15 @@ class Sleep:
     def __call__(
         self, model: nn.Module, number: int = 0, generator: torch.Generator | None = None
     ) -> None:
-        """Let every locally connected layer sleep; this is sleep number `number` of the run."""
+        """Let every locally connected layer sleep; this is sleep number `number` of the run.
+
+        Of low-rank layers the combining weights sleep (`neurosim.sleep.low_rank`).
+        """
         layers, mechanism = local_layers(model), self.mechanism
         with exact_products(), ExitStack() as awake_again:
+            for name, low_rank in low_rank_layers(model).items():
+                check_low_rank(low_rank, name, self)
+                share_combining(low_rank, self.border)
             for layer in layers.values():
                 awake_again.enter_context(self._homeostasis(layer))
             if isinstance(mechanism, Layerwise):
@@ -98,6 +105,8 @@ class Sleep:
 
         Operators are computed now that the first sleep would have to compute.
         """
+        for name, layer in low_rank_layers(model).items():
+            check_low_rank(layer, name, self)
         for name, layer in local_layers(model).items():
             if isinstance(self.mechanism, Hebbian | Circuit):
                 refuse_absent(layer, name, self.mechanism)

@@ -17,7 +17,7 @@ from neurosim.data import Augment, Dataset, Loader
 from neurosim.data.random import generator
 from neurosim.errors import Diverged, Interrupted, InvalidArgument, RunFileError, require
 from neurosim.recording import RunReader, Status
-from neurosim.sleep import LayerStatistics, Moment, local_layers, share_moments
+from neurosim.sleep import BelowSNR, LayerStatistics, Moment, local_layers, share_moments
 from neurosim.sleep.statistics import measure
 from neurosim.training.build import build_augment, build_data, build_network
 from neurosim.training.checkpoint import CheckpointError, check_same
@@ -128,6 +128,11 @@ class Training:
         """Refuse a network that does not fit the images, their classes or the sleep."""
         if self.sleep is not None:
             self.sleep.check(self.model)
+            if isinstance(self.schedule, BelowSNR) and not local_layers(self.model):
+                raise InvalidArgument(
+                    "--below-snr needs a locally connected layer, whose SNR it looks at: low-rank "
+                    "layers sleep --every so many batches"
+                )
         shape = (data.channels, *self.test_loader.image_size)
         image = torch.zeros(1, *shape, device=self.processes.device)
         try:

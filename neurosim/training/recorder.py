@@ -4,7 +4,8 @@
     sleep     one row per sleep: its step, and statistics of every layer before and after
     epoch     loss and accuracies on the test (or validation) images
     end       accuracies on training, validation and test images, if they are wanted
-    snapshot  weights of chosen layers and distances between their filters
+    snapshot  weights of chosen layers and distances between their filters; of low-rank layers
+              the banks, and fixed combining weights as images
 
 Statistics before and after a sleep cost as much as a short sleep itself: where sleeps come more
 often than records of a step, they are taken as often as those, and the rows of others hold NaN.
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument
-from neurosim.nn import LocallyConnected2d
+from neurosim.nn import LocallyConnected2d, LowRankLocal2d
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.masked import mask_of
 from neurosim.recording import BackgroundWriter, RunWriter, Status
@@ -58,7 +59,10 @@ class Recorder:
             if isinstance(module, LocallyConnected)
         }
         self.weighted = _weighted(model)
-        self.kept = _chosen(self.weighted, self.settings.snapshot_layers)
+        self.low_rank = {n: m for n, m in model.named_modules() if isinstance(m, LowRankLocal2d)}
+        kept = _chosen(self.weighted | self.low_rank, self.settings.snapshot_layers)
+        self.kept = {name: kept[name] for name in self.weighted if name in kept}
+        self.banks = {name: kept[name] for name in self.low_rank if name in kept}
         config, seed, on = settings.as_json(), settings.seed, str(device)
         if resume:
             run = RunWriter.resume(path, "training", config, seed, on)
@@ -131,6 +135,8 @@ class Recorder:
                     run.constant(
                         f"{group}/present", whole, dims[1:], description="connections there are"
                     )
+        for name, layer in self.banks.items():
+            self._declare_banks(run, name, layer)
         if self._maps:
             run.scale("map", list(self._maps), description="2d local layers")
             run.scale("radius", np.array(RADII), description="of the ring of neighbours")
@@ -138,8 +144,30 @@ class Recorder:
                 dims = ("snapshot", "map", "radius")
                 run.dataset(f"{kind}_distance", dims, description="see training.filters")
 
+    def _declare_banks(self, run: RunWriter, name: str, layer: LowRankLocal2d) -> None:
+        """The banks of a low-rank layer, and the weights that combine them at every position."""
+        group, shape = f"weights/{name}", layer.aligned()[0].shape
+        axes = ("basis", "output", "input", "tap_row", "tap_column")
+        sizes = dict(zip(axes, shape, strict=True)) | dict(
+            zip(SPACE[2], layer.output_size, strict=True)
+        )
+        for axis, size in sizes.items():
+            run.scale(f"{group}/{axis}", np.arange(size))
+        kind, banks = self.settings.snapshot_dtype, tuple(f"{group}/{axis}" for axis in axes)
+        run.dataset(f"{group}/banks", ("snapshot", *banks), kind, description=f"banks of {name}")
+        places = tuple(f"{group}/{axis}" for axis in SPACE[2])
+        self._declare_grids(run, group, layer, places)
+        if not layer.input_dependent:
+            dims = ("snapshot", banks[0], *places)
+            what = "weights that combine banks, normalised"
+            run.dataset(f"{group}/combining", dims, kind, description=what)
+
     def _declare_grids(
-        self, run: RunWriter, group: str, layer: LocallyConnected, places: Sequence[str]
+        self,
+        run: RunWriter,
+        group: str,
+        layer: LocallyConnected | LowRankLocal2d,
+        places: Sequence[str],
     ) -> None:
         """Which positions share with each other, for whoever reads the weights."""
         frame = frame_of(layer)
@@ -204,9 +232,12 @@ class Recorder:
 
     def sleep(self, done: int, before: np.ndarray | None, after: np.ndarray | None) -> None:
         """Record a sleep, with statistics if they were taken."""
-        nothing = np.full((len(self.local), len(LayerStatistics.names())), np.nan)
-        pair = [nothing if v is None else v for v in (before, after)]
-        self._file.append("sleep", {"sleep": done, "sleep_statistics": np.stack(pair)})
+        row: dict[str, Any] = {"sleep": done}
+        if self.local:
+            nothing = np.full((len(self.local), len(LayerStatistics.names())), np.nan)
+            pair = [nothing if v is None else v for v in (before, after)]
+            row["sleep_statistics"] = np.stack(pair)
+        self._file.append("sleep", row)
 
     def epoch(self, done: int, result: Evaluation, seconds: float) -> None:
         """Record an evaluation."""
@@ -234,6 +265,14 @@ class Recorder:
             weight = module.weight.detach().to("cpu", kind, copy=True)
             row[f"weights/{name}/weight"] = _numpy_later(weight)
             size += weight.nbytes
+        for name, layer in self.banks.items():
+            taken = {"banks": layer.aligned()[0]}
+            if not layer.input_dependent:
+                taken["combining"] = layer.combining()
+            for what, values in taken.items():
+                copied = values.detach().to("cpu", kind, copy=True)
+                row[f"weights/{name}/{what}"] = _numpy_later(copied)
+                size += copied.nbytes
         if self._maps:
             found = torch.stack([filter_distances(layer) for layer in self._maps.values()])
             distances = found.double().cpu().numpy()  # (maps, radii, kinds)

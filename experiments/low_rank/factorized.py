@@ -1,0 +1,22 @@
+"""Supp. Fig. 2: combining weights and biases of rows and columns, or of all positions.
+
+Claim: factorised combining weights, (H + W) K parameters instead of H W K, are better.
+"""
+
+from __future__ import annotations
+
+from experiments.low_rank.compare import run_comparison
+from experiments.low_rank.study import Study
+from experiments.report import Report
+from experiments.training import TrainingOptions
+
+
+def run(study: Study, options: TrainingOptions) -> Report:
+    """Supp. Fig. 2: factorised against full combining weights and biases.
+
+    Args:
+        study: Which networks.
+        options: What to train on, how long, and where results go.
+    """
+    options_of = {"factorized": {"sharing": None}, "full": {"sharing": "position"}}
+    return run_comparison("lrlc-factorized", study, options, options_of)

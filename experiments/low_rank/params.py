@@ -1,0 +1,38 @@
+"""Supp. Fig. 3: accuracy against the number of parameters.
+
+Claim: parameters do not explain why low-rank layers are better: wide convolutions with as many
+are less accurate, and so are locally connected layers, which have more.
+"""
+
+from __future__ import annotations
+
+from neurosim.training.build import build_data, build_network
+
+from experiments.low_rank.study import Found, Study
+from experiments.low_rank.sweeps import run_sweep
+from experiments.report import Report
+from experiments.training import TrainingOptions
+
+ROWS = ("conv", "bias-3", "low-rank-3", "input-dependent-3", "wide-3", "local-3")
+
+
+def run(study: Study, options: TrainingOptions) -> Report:
+    """Supp. Fig. 3: test accuracy against the network's parameters.
+
+    Args:
+        study: Which networks.
+        options: What to train on, how long, and where results go.
+    """
+    variants = study.variants(ROWS, options)
+    data = build_data(variants[0].settings.data, seed=0)
+    counts = {}
+    for variant in variants:
+        network = build_network(variant.settings.network, data, data.image_size)
+        counts[variant.name] = sum(parameter.numel() for parameter in network.parameters())
+
+    def at(found: Found) -> float:
+        return counts[found.name]
+
+    return run_sweep(
+        "lrlc-params", variants, options, label=lambda one: one.row, at=at, axis="parameters"
+    )
