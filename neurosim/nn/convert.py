@@ -210,6 +210,7 @@ def named(model: nn.Module, kinds: tuple[type, ...]) -> dict[nn.Module, list[str
 
 
 def called(name: str) -> str:
+    """How an error calls a layer."""
     return f"layer {name!r}" if name else "the model itself"
 
 

@@ -24,8 +24,8 @@ def folder(tmp_path: Path) -> Path:
     parts = np.repeat((0, 1, 2), COUNTS)
     for number in range(13):
         name = f"{number + 1:06}.jpg"
-        pixels = np.zeros((218, 178, 3), np.uint8)  # a black frame around the central square
-        pixels[20:198] = 15 * number
+        pixels = np.zeros((218, 178, 3), np.uint8)  # black above and below the central square
+        pixels[16:200] = 15 * number
         Image.fromarray(pixels).save(here / "img_align_celeba" / name, quality=100)
         attributes.append(f"{name} -1  {1 if number % 2 else -1} 1")
         partition.append(f"{name} {parts[(5 * number) % 13]}")

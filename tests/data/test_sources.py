@@ -221,7 +221,7 @@ def check(data: Dataset, images: np.ndarray, labels: list[int], train: int) -> N
 def test_known_names() -> None:
     assert set(DATASETS) == {
         *("digits", "digits-translated", "mnist", "fashion-mnist", "cifar10", "cifar100"),
-        *("svhn", "tinyimagenet", "imagenet"),
+        *("svhn", "tinyimagenet", "imagenet", "celeba"),
     }
 
 
