@@ -35,6 +35,12 @@ EXPERIMENTS = {
     "lrlc-table1": Entry("low_rank.table1:run", "low-rank layers against shared filters"),
     "lrlc-table2": Entry("low_rank.table2:run", "low-rank layers against other baselines"),
     "lrlc-table3": Entry("low_rank.table3:run", "combining weights, fixed or of the input"),
+    "lrlc-rank-sweep": Entry("low_rank.rank_sweep:run", "accuracy against the spatial rank"),
+    "lrlc-init": Entry("low_rank.init:run", "low-rank layers that start as convolutions or not"),
+    "lrlc-factorized": Entry("low_rank.factorized:run", "of rows and columns, or of positions"),
+    "lrlc-params": Entry("low_rank.params:run", "accuracy against the number of parameters"),
+    "lrlc-flops": Entry("low_rank.flops:run", "FLOPs and memory against the rank, measured"),
+    "lrlc-sleeping": Entry("low_rank.sleeping:run", "how low-rank sleeping networks are (ours)"),
 }
 
 

@@ -37,15 +37,17 @@ def comparison(variants: Mapping[str, Sequence[TrainingCurves]]) -> Figure:
 
 
 class Point(NamedTuple):
-    """An accuracy in per cent at some place; NaN where it has none, or no error."""
+    """A mean at some place, and its standard error; NaN where there is none."""
 
     at: float
     mean: float
     error: float
 
 
-def against(lines: Mapping[str, Sequence[Point]], axis: str) -> Figure:
-    """Accuracy against a quantity with standard errors; dotted for what does not depend on it."""
+def against(
+    lines: Mapping[str, Sequence[Point]], axis: str, what: str = "top-1 accuracy, %"
+) -> Figure:
+    """One quantity against another with standard errors; dotted for what does not depend on it."""
     with matplotlib.style.context(STYLE):
         figure = new_figure(5.0, 3.2)
         ax = figure.subplots()
@@ -60,7 +62,7 @@ def against(lines: Mapping[str, Sequence[Point]], axis: str) -> Figure:
                 bars = np.nan_to_num(error)
                 ax.errorbar(at, mean, bars, color=colour, marker="o", ms=3, capsize=2, label=name)
         ax.set_xlabel(axis)
-        ax.set_ylabel("top-1 accuracy, %")
+        ax.set_ylabel(what)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from analysis import figures
 from analysis.training.figures import Point, against
-from experiments.low_rank.study import SPLITS, Found, Study, train_all, write_csv
+from experiments.low_rank.study import SPLITS, Found, train_all, write_csv
 from experiments.report import Report, table
 from experiments.training import TrainingOptions, Variant
 
@@ -53,8 +53,3 @@ def by_rank(found: Found) -> float:
 def line_of(found: Found) -> str:
     """Rank 1 begins the line of its low-rank layers."""
     return found.row.replace("bias", "low-rank")
-
-
-def with_conv(study: Study, rows: Sequence[str], options: TrainingOptions) -> list[Variant]:
-    """The rows at all ranks, from rank 1 on, beside a convolutional network."""
-    return study.variants(("conv", *rows), options)

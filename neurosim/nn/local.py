@@ -37,6 +37,15 @@ def lowered(*tensors: Tensor) -> list[Tensor]:
     return [t.to(dtype) if low else t for t, low in zip(tensors, eligible, strict=True)]
 
 
+def keeping_order(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What moves and casts tensors, without an eye for their memory format.
+
+    Formats are for tensors of 4 and 5 axes; with five more, none is mistaken for an activation.
+    """
+    more = range(5)
+    return lambda t: fn(t[(None,) * len(more)]).squeeze(tuple(more))
+
+
 class LocallyConnected(nn.Module):
     """What the layers of one, two and three dimensions share; use those.
 
@@ -208,12 +217,8 @@ class LocallyConnected(nn.Module):
         return f"layer {self.name!r} ({kind})" if self.name else kind
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move and cast parameters, but keep their memory order when a model becomes channels-last.
-
-        Formats are for tensors of 4 and 5 axes; with five more, none here is mistaken for one.
-        """
-        more = range(5)
-        return super()._apply(lambda t: fn(t[(None,) * len(more)]).squeeze(tuple(more)), recurse)
+        """Move and cast parameters, but keep their order when a model becomes channels-last."""
+        return super()._apply(keeping_order(fn), recurse)
 
     def extra_repr(self) -> str:
         """The arguments that differ from their defaults."""

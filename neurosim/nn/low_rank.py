@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from neurosim.nn.combine import (
     Sharing,
     SpatialBias,
 )
-from neurosim.nn.local import LocallyConnected2d, Size, lowered
+from neurosim.nn.local import LocallyConnected2d, Size, keeping_order, lowered
 from neurosim.nn.ops.low_rank import check_form, low_rank_product
 
 
@@ -226,6 +226,10 @@ class LowRankLocal2d(nn.Module):
             whole = offsets.expand(self.out_channels, *self.output_size)
             layer.bias.copy_(whole if bias == "position" else whole[:, 0, 0])
         return layer.train(self.training)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move and cast parameters, but keep their order when a model becomes channels-last."""
+        return super()._apply(keeping_order(fn), recurse)
 
     def extra_repr(self) -> str:
         """The arguments that matter most."""

@@ -305,3 +305,13 @@ def test_a_size_other_than_the_layers() -> None:
         made(torch.zeros(1, 2, 8, 8, dtype=DOUBLE))
     with pytest.raises(InvalidArgument, match="must be fixed"):
         LowRankLocal2d(2, 3, 3, 8, 2, input_dependent=True).expanded()
+
+
+def test_a_model_can_become_channels_last() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), LowRankLocal2d(4, 3, 3, 6, 2, input_dependent=True))
+    x = torch.randn(2, 2, 8, 8)
+    expected = model(x)
+    model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    y = model(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(y, expected)
+    assert model.double()(x.double()).dtype == DOUBLE
