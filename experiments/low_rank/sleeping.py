@@ -64,7 +64,7 @@ def approximate(
     variant: str, seed: int, path: Path, settings: TrainSettings, ranks: Sequence[int]
 ) -> Approximated:
     """Restore a trained network, and evaluate it at every rank."""
-    about, network = restore(path, settings.data.data)
+    about, network = restore(path)
     data = build_data(settings.data, seed)
     loader = Loader(
         data.test, settings.optimisation.batch_size, mean=about.mean, std=about.std,

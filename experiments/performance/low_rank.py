@@ -26,6 +26,7 @@ from experiments.performance.machine import machine
 from experiments.report import as_json
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import lrlc
+from neurosim.models.lrlc import Layer
 from neurosim.nn import LowRankLocal2d
 from neurosim.nn.ops.low_rank import choose_form
 
@@ -35,6 +36,7 @@ SHAPES = (
     (64, 64, 28, 8, 1), (64, 64, 28, 4, 1 / 4), (64, 64, 28, 4, 1 / 8), (16, 16, 16, 4, 1),
 )  # fmt: skip
 RANK = 4
+KINDS: dict[str, Layer] = {"fixed": "low-rank", "input-dependent": "input-dependent"}
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def networks(options: Options) -> list[dict[str, Any]]:
     x = channels_last(torch.randn(options.batch, 3, 32, 32, device=options.device))
     y = torch.randint(10, (options.batch,), device=options.device)
     models: dict[str, nn.Module] = {"conv": lrlc(layer="conv")}
-    for layer, kind in (("low-rank", "fixed"), ("input-dependent", "input-dependent")):
+    for kind, layer in KINDS.items():
         low: Any = lrlc(layer=layer, rank=RANK)
         for form, module in forms(low.conv3).items():
             made: Any = lrlc(layer=layer, rank=RANK)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -86,11 +86,11 @@ def lrlc(
     require_choice("depth", depth, DEPTHS)
     require(classes >= 1, "classes", classes, ">= 1")
     require(rank >= 1, "rank", rank, ">= 1")
-    size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
     least = 2 * len(channels) + 1
     require(min(size) >= least, "input_size", input_size, f">= {least}, as layers do not pad")
 
-    def chosen(inputs: int, outputs: int, seen: tuple[int, int], *, last: bool) -> nn.Module:
+    def chosen(inputs: int, outputs: int, seen: tuple[int, int], *, last: bool) -> Any:
         if layer == "local":
             local = LocallyConnected2d(inputs, outputs, 3, seen, bias="position", init=_he_uniform)
             nn.init.zeros_(local.bias)  # type: ignore[arg-type]
@@ -110,20 +110,20 @@ def lrlc(
         inputs += 2
     for number, outputs in enumerate(channels, start=1):
         if layer not in WHOLE and depth in (str(number), "all"):
-            made = chosen(inputs, outputs, size, last=number == len(channels))
+            made: Any = chosen(inputs, outputs, size, last=number == len(channels))
         else:
             made = _convolution(inputs, outputs)
-        inputs = made.out_channels  # type: ignore[assignment]
+        inputs = int(made.out_channels)
         size = (size[0] - 2, size[1] - 2)
         modules[f"conv{number}"] = made
-        modules[f"bn{number}"] = nn.BatchNorm2d(inputs)  # type: ignore[arg-type]
+        modules[f"bn{number}"] = nn.BatchNorm2d(inputs)
         modules[f"relu{number}"] = nn.ReLU(inplace=True)
     if layer == "fc":
-        inputs = inputs * size[0] * size[1]  # type: ignore[operator]
+        inputs *= size[0] * size[1]
     else:
         modules["avgpool"] = nn.AdaptiveAvgPool2d(1)
     modules["flatten"] = nn.Flatten()
-    modules["fc"] = _classifier(inputs, classes)  # type: ignore[arg-type]
+    modules["fc"] = _classifier(inputs, classes)
     return nn.Sequential(modules)
 
 

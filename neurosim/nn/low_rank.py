@@ -95,7 +95,9 @@ class LowRankLocal2d(nn.Module):
         banks = _banks(kernel_size, dilation, rank, padding)
         options = {"device": device, "dtype": dtype}
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.rank, self.sharing, self.normalisation, self.form = rank, sharing, normalisation, form
+        self.rank, self.form = rank, form
+        self.sharing: Sharing = sharing
+        self.normalisation: Normalisation = normalisation
         self.input_dependent = input_dependent
 
         # Banks of one structure are computed together; `shapes` are layers without memory.

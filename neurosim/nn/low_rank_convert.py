@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -107,22 +107,22 @@ def low_rank_of(layer: LocallyConnected2d, rank: int) -> LowRankLocal2d:
     low-rank layer has the sum of both only, is approximated in the same sense.
     """
     _check(layer.name, layer)
-    made = _layer(
+    made: Any = _layer(
         layer, layer.input_size, rank, sharing="position", normalisation="none",
         spatial_bias=layer.bias is not None and layer.bias.ndim > 1, device=layer.weight.device,
     )  # fmt: skip
     filters = layer.weight.flatten(2).flatten(0, 1)  # (positions, O C taps)
     left, values, right = torch.linalg.svd(filters, full_matrices=False)
-    scale = values[:rank].sqrt()
-    made.bases[0].copy_((scale[:, None] * right[:rank]).view_as(made.bases[0]))
-    table: Any = made.combine.table  # type: ignore[union-attr]
-    table.copy_((left[:, :rank] * scale).t().view_as(table))
+    scale = values[:rank].sqrt()  # fewer than K where filters have fewer weights than that
+    for parameter in (made.bases[0], table := made.combine.table):
+        parameter.zero_()
+    made.bases[0].flatten(1)[: len(scale)] = scale[:, None] * right[:rank]
+    table.flatten(1)[: len(scale)] = (left[:, :rank] * scale).t()
     if layer.bias is not None and made.bias is not None:
         if made.spatial_bias is not None:
             channel = layer.bias.mean((1, 2))
             made.bias.copy_(channel)
-            spatial: Any = made.spatial_bias.table  # type: ignore[union-attr]
-            spatial.copy_((layer.bias - channel[:, None, None]).mean(0))
+            made.spatial_bias.table.copy_((layer.bias - channel[:, None, None]).mean(0))
         else:
             made.bias.copy_(layer.bias)
     return made.train(layer.training)
@@ -173,7 +173,7 @@ def _filled(layer: LowRankLocal2d, conv: nn.Conv2d, init: Init) -> LowRankLocal2
             rms = banks.square().mean().sqrt()
             banks += float(init) * rms * (noise - noise.mean(0))
     if conv.bias is not None:
-        layer.bias = conv.bias
+        layer.bias = cast(nn.Parameter, conv.bias)
     for basis in layer.bases:
         basis.requires_grad_(conv.weight.requires_grad)
     return layer.train(conv.training)

@@ -70,7 +70,7 @@ def share_combining(layer: LowRankLocal2d, border: Border) -> None:
             table.copy_(_mean_over_period(table, *_axis(name, frame)))
         return
     for name, table in weights.named_parameters():  # a single one
-        varies = axes_of(layer.sharing)[name]
+        varies = axes_of(weights.sharing)[name]
         inside = (slice(None), *(slice(None) if v else slice(0, 1) for v in varies))
         table.copy_(mean[inside])
 

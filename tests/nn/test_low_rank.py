@@ -198,7 +198,7 @@ def test_the_light_network_has_the_scales_that_fit(side: int, scales: int) -> No
 def test_the_light_network_step_by_step() -> None:
     """Against a computation of its own: bilinear resizing with aligned corners by hand."""
     rank = 2
-    g = InputWeights(rank, 3, (9, 9), (7, 7), "none", dtype=DOUBLE)
+    g: Any = InputWeights(rank, 3, (9, 9), (7, 7), "none", dtype=DOUBLE)
     x = torch.randn(1, 3, 9, 9, dtype=DOUBLE)
     low = torch.einsum("kc,nchw->nkhw", g.reduce.weight[:, :, 0, 0], x)
     low = low + g.reduce.bias[:, None, None]  # type: ignore[index]

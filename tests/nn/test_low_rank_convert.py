@@ -98,6 +98,14 @@ def test_best_rank_k_is_what_the_svd_leaves(bias: Any) -> None:
             torch.testing.assert_close(rest.mean(axes), torch.zeros_like(rest.mean(axes)))
 
 
+def test_more_banks_than_weights_in_a_filter() -> None:
+    layer = LocallyConnected2d(1, 2, 1, 3)  # nine positions, filters of two weights
+    low = low_rank_of(layer, 5)
+    x = torch.randn(2, 1, 3, 3)
+    torch.testing.assert_close(low(x), layer(x))
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in low.parameters())
+
+
 def test_a_locally_connected_network_becomes_low_rank() -> None:
     local = to_local(small(), X, init="copy")
     low = to_low_rank(local, None, 1)  # shared filters have rank 1

@@ -63,9 +63,9 @@ class _Wide(torch.autograd.Function):
             if needed[0] or needed[2]:
                 scaled = (weights[:, :, None] * upstream[:, None]).flatten(1, 2)
                 of_x, of_bases = _convolution_backward(scaled, seen, bases, geometry, needed)
-                if to_x is not None:
+                if to_x is not None and of_x is not None:
                     to_x[part] = of_x
-                if to_bases is not None:
+                if to_bases is not None and of_bases is not None:
                     to_bases += of_bases
         return to_x, to_combining, to_bases, None
 
