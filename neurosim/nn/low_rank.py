@@ -9,16 +9,15 @@ so that K = 1 is a convolution, and K = H W a locally connected layer.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
-from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument, require, require_choice
+from neurosim.nn.banks import Aligned, Bank, aligned, structures
 from neurosim.nn.combine import (
     INITS,
     NORMALISATIONS,
@@ -32,13 +31,6 @@ from neurosim.nn.combine import (
 )
 from neurosim.nn.local import LocallyConnected2d, Size, keeping_order, lowered
 from neurosim.nn.ops.low_rank import check_form, low_rank_product
-
-
-class Bank(NamedTuple):
-    """The structure of one filter bank, in a layer that mixes several."""
-
-    kernel_size: Size
-    dilation: Size = 1
 
 
 class LowRankLocal2d(nn.Module):
@@ -92,7 +84,7 @@ class LowRankLocal2d(nn.Module):
         require_choice("init", init, INITS)
         check_form(form)
         sharing = _sharing(sharing, input_dependent)
-        banks = _banks(kernel_size, dilation, rank, padding)
+        banks = structures(kernel_size, dilation, rank, padding)
         options = {"device": device, "dtype": dtype}
         self.in_channels, self.out_channels = in_channels, out_channels
         self.rank, self.form = rank, form
@@ -190,24 +182,9 @@ class LowRankLocal2d(nn.Module):
             )
         return self.combine()
 
-    def aligned(self) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
-        """All banks in one kernel, (K, O, C, kh, kw), with its dilation and its padding before.
-
-        Banks of mixed structure are put, with zeros between and around, into the smallest kernel
-        that holds all of them.
-        """
-        first = self.geometries[0]
-        if len(self.bases) == 1:
-            return self.bases[0], _pair(first.dilation), _pair(first.before)
-        before = tuple(max(g.before[axis] for g in self.geometries) for axis in (0, 1))
-        after = tuple(max(g.after[axis] for g in self.geometries) for axis in (0, 1))
-        kernel = (1 + b + a for b, a in zip(before, after, strict=True))
-        filters = self.bases[0].new_zeros(self.rank, *self.bases[0].shape[1:3], *kernel)
-        for members, basis, g in zip(self.members, self.bases, self.geometries, strict=True):
-            places = zip(before, g.before, g.kernel_size, g.dilation, strict=True)
-            rows, columns = (slice(b - o, b - o + d * (k - 1) + 1, d) for b, o, k, d in places)
-            filters[members, :, :, rows, columns] = basis
-        return filters, (1, 1), _pair(before)
+    def aligned(self) -> Aligned:
+        """All banks in one kernel."""
+        return aligned(self.bases, self.members, self.geometries)
 
     @torch.no_grad()
     def expanded(self, backend: str = "auto") -> LocallyConnected2d:
@@ -252,30 +229,3 @@ def _sharing(sharing: Sharing | None, input_dependent: bool) -> Sharing:
         require(sharing in (None, "position"), "sharing", sharing, allowed)
         return "position"
     return sharing or "row+column"
-
-
-def _banks(
-    kernel_size: Size | Sequence[Bank], dilation: Size, rank: int, padding: Size | str
-) -> list[Bank]:
-    """The structure of every bank, with sizes written out."""
-    whole = isinstance(rank, Integral) and not isinstance(rank, bool) and rank >= 1
-    require(whole, "rank", rank, "a whole number >= 1")
-    if not (isinstance(kernel_size, Sequence) and all(isinstance(k, Bank) for k in kernel_size)):
-        return [Bank(_both(kernel_size), _both(dilation))] * rank  # type: ignore[arg-type]
-    banks = [Bank(_both(b.kernel_size), _both(b.dilation)) for b in kernel_size]  # type: ignore[union-attr]
-    require(len(banks) == rank, "rank", rank, f"{len(banks)}, the number of banks in kernel_size")
-    require(dilation in (1, (1, 1)), "dilation", dilation, "1 where every bank has its own")
-    if len(set(banks)) > 1:
-        require(padding == "same", "padding", padding, '"same" for banks of mixed structure')
-    return banks
-
-
-def _both(size: Size) -> Size:
-    if isinstance(size, Sequence):
-        return tuple(size)
-    return (size, size) if isinstance(size, int) else size
-
-
-def _pair(sizes: Sequence[int]) -> tuple[int, int]:
-    first, second = itertools.islice(sizes, 2)
-    return first, second
