@@ -17,8 +17,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from neurosim.nn.ops.local.geometry import Geometry
+from neurosim.nn.ops.local.layout import is_channels_last, new_activation
 
-CHUNK = {"cpu": 2**24}  # bytes that the K-fold output of a chunk may have
+CHUNK = {"cpu": 2**22}  # bytes that the K-fold output of a chunk may have
 ELSEWHERE = 2**28
 
 
@@ -36,12 +37,11 @@ class _Wide(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, combining, bases)
         ctx.geometry = geometry
-        return torch.cat(
-            [
-                _combined(_banks(x[part], bases, geometry), _of(combining, part))
-                for part in _chunks(x, bases, geometry)
-            ]
-        )
+        outputs, last = bases.shape[1], is_channels_last(x)
+        y = new_activation(x, len(x), outputs, geometry.output_size, last)
+        for part in _chunks(x, bases, geometry):
+            y[part] = _combined(_banks(x[part], bases, geometry), _of(combining, part))
+        return y
 
     @staticmethod
     @once_differentiable
@@ -54,8 +54,7 @@ class _Wide(torch.autograd.Function):
         for part in _chunks(x, bases, geometry):
             seen, upstream, weights = x[part], grad[part], _of(combining, part)
             if to_combining is not None:
-                banks = _banks(seen, bases, geometry)
-                change = (banks * upstream[:, None]).sum(2)
+                change = _banks(seen, bases, geometry).mul_(upstream[:, None]).sum(2)
                 if combining.ndim == 3:
                     to_combining += change.sum(0)
                 else:
