@@ -1,6 +1,13 @@
 """Data sets, and loaders that make their batches where they are needed."""
 
 from neurosim.data.augment import Augment as Augment
+from neurosim.data.distort import Distortion as Distortion
+from neurosim.data.distort import EdgeNoise as EdgeNoise
+from neurosim.data.distort import Noise as Noise
+from neurosim.data.distort import Rotation as Rotation
+from neurosim.data.distort import Swap as Swap
+from neurosim.data.distort import Translation as Translation
+from neurosim.data.distort import distortion as distortion
 from neurosim.data.errors import DataError as DataError
 from neurosim.data.images import Dataset as Dataset
 from neurosim.data.images import Files as Files

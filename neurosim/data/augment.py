@@ -8,8 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from neurosim.data.distort import Distortion
 from neurosim.data.images import Size, is_whole
-from neurosim.errors import require, require_choice
+from neurosim.errors import InvalidArgument, require, require_choice
 
 Crop = Literal["resize", "random-resized"]
 
@@ -28,6 +29,7 @@ class Augment:
         crop: how an image is cut that is read from its file: at a random place after resizing
             its shorter side ("resize"), or to a random area and aspect ratio and then resized
             ("random-resized", 8% to 100% of the image and 3:4 to 4:3). By default the centre.
+        distortion: what happens to every image besides (`neurosim.data.distort`).
     """
 
     pad: int = 0
@@ -35,6 +37,7 @@ class Augment:
     repetitions: int = 1
     center_crop: int | None = None
     crop: Crop | None = None
+    distortion: Distortion | None = None
 
     def __post_init__(self) -> None:
         require(_at_least(self.pad, 0), "pad", self.pad, "a whole number of pixels >= 0")
@@ -44,10 +47,15 @@ class Augment:
             require(_at_least(self.center_crop, 1), "center_crop", self.center_crop, allowed)
         if self.crop is not None:
             require_choice("crop", self.crop, get_args(Crop))
+        if self.pad and self.distortion is not None:
+            raise InvalidArgument(
+                f"pad must be 0 for images with {self.distortion}, got {self.pad}: "
+                "they shift images in different ways"
+            )
 
-    def evaluation(self) -> Augment:
-        """What of it holds for test images too: the central crop."""
-        return Augment(center_crop=self.center_crop)
+    def evaluation(self, distortion: Distortion | None = None) -> Augment:
+        """What of it holds for test images too: the central crop; and how copies are distorted."""
+        return Augment(center_crop=self.center_crop, distortion=distortion)
 
     def image_size(self, original: Size) -> Size:
         """Height and width of the images that a network gets."""

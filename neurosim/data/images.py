@@ -57,6 +57,13 @@ class Images:
         chosen = _indices(which, len(self)).to(self.labels.device)
         return Images(self.images[chosen], self.labels[chosen])
 
+    def joined(self, other: Split) -> Images:
+        """These images and then the others."""
+        if not isinstance(other, Images):
+            raise InvalidArgument("both splits must be in memory, or both in files")
+        labels = torch.cat([self.labels, other.labels])
+        return Images(torch.cat([self.images, other.images]), labels)
+
     def to(self, device: torch.device | str) -> Images:
         """The same images on `device`."""
         return Images(self.images.to(device), self.labels.to(device))
@@ -106,6 +113,13 @@ class Files:
         chosen = _indices(which, len(self))
         names = tuple(self.names[index] for index in chosen.tolist())
         return replace(self, names=names, labels=self.labels[chosen])
+
+    def joined(self, other: Split) -> Files:
+        """These images and then the others."""
+        if not isinstance(other, Files) or other.folder != self.folder:
+            raise InvalidArgument("both splits must be files below one folder, or both in memory")
+        labels = torch.cat([self.labels, other.labels])
+        return replace(self, names=self.names + other.names, labels=labels)
 
 
 Split = Images | Files
@@ -195,6 +209,23 @@ class Dataset:
         if self.final is None:
             return {"train": self.train, "test": self.test}
         return {"train": self.train, "validation": self.test, "test": self.final}
+
+    def fold(self, fold: int, folds: int) -> Dataset:
+        """One of `folds` contiguous parts of all images, training images first, is held out.
+
+        As in Ott et al. 2020, whose five folds are in the order of the official files.
+        """
+        count = len(self.train) + len(self.test)
+        fits = is_whole(folds) and 2 <= folds <= count
+        require(fits, "folds", folds, f"2 to {count}, the number of images")
+        fits = is_whole(fold) and 0 <= fold < folds
+        require(fits, "fold", fold, f"0 to {folds - 1}, as there are {folds} folds")
+        # The first count % folds of them have one image more than the others.
+        start, stop = (f * (count // folds) + min(f, count % folds) for f in (fold, fold + 1))
+        pooled, everything = self.train.joined(self.test), np.arange(count)
+        held_out = (everything >= start) & (everything < stop)
+        train, test = everything[~held_out], everything[held_out]
+        return replace(self, train=pooled.subset(train), test=pooled.subset(test))
 
     def subset(self, count: int, seed: int | None = 0) -> Dataset:
         """`count` training images, as equally many of every class as there are; None: the first."""

@@ -2,8 +2,10 @@
 
 Nothing is remembered between batches, so a run that stopped within an epoch goes on with
 `epoch(e, start=b)`, and every process of a distributed run draws the same global batches and
-takes its own rows of them. All random numbers are drawn on the CPU and once per epoch, so that
-batches do not depend on the device, and making one never waits for it.
+takes its own rows of them. Random numbers are drawn on the CPU and once per epoch, so that
+batches do not depend on the device, and making one never waits for it. Only what a distortion
+draws, which may be a number for every pixel, comes from the device, from a generator of the
+batch's own.
 """
 
 from __future__ import annotations
@@ -83,6 +85,8 @@ class Loader:
         require(all(value > 0 for value in std), "std", std, "> 0 for every channel")
         require(dtype.is_floating_point, "dtype", dtype, "a floating-point type")
         _check_kind(images, augment)
+        if augment.distortion is not None:
+            augment.distortion.check(augment.image_size(images.image_size))
         generator("epoch", seed)  # refuses a seed that is none
 
         self.device, self.dtype = torch.device(device), dtype
@@ -133,7 +137,7 @@ class Loader:
             chosen = order[part].repeat(repetitions)[own]
             shift, flip = shifts[:, part].reshape(-1, 2)[own], flips[:, part].reshape(-1)[own]
             windows, inside = cut(images.images, chosen, self.image_size, shift, flip)
-            x = self._normalised(windows)
+            x = self._normalised(windows, epoch, batch)
             if pad:
                 x.mul_(inside.to(self.device))
             yield self._finished(x), images.labels[chosen].to(self.device)
@@ -150,7 +154,7 @@ class Loader:
                     pixels, labels, jobs = pending.popleft()
                     for job in jobs:
                         job.result()
-                    x = self._normalised(pixels)
+                    x = self._normalised(pixels, epoch, batch - AHEAD)
                     yield self._finished(x), labels.to(self.device, non_blocking=True)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -193,9 +197,13 @@ class Loader:
         own = slice(rows * self.rank // self.world, rows * (self.rank + 1) // self.world)
         return slice(first, last), own
 
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        """Uint8 (n, h, w, C) -> (x - mean) / std on the device."""
+    def _normalised(self, pixels: Tensor, epoch: int, batch: int) -> Tensor:
+        """Uint8 (n, h, w, C) -> (x - mean) / std on the device, distorted on the way."""
         x = pixels.to(self.device, non_blocking=True).to(self._precision)
+        if (distortion := self.augment.distortion) is not None:
+            key = generator("distortion", self.seed, epoch, batch, self.rank)
+            drawn = torch.Generator(self.device).manual_seed(int(key.integers(2**63)))
+            x = distortion(x.div_(255), drawn).mul_(255)
         return x.sub_(self._mean).mul_(self._scale)
 
     def _finished(self, x: Tensor) -> Tensor:
