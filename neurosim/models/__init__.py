@@ -1,5 +1,6 @@
 """Networks of the papers, each with a switch between convolution and local connectivity."""
 
+from neurosim.models.free import free as free
 from neurosim.models.lrlc import lrlc as lrlc
 from neurosim.models.resnet import resnet as resnet
 from neurosim.models.resnet import resnet18 as resnet18

@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from neurosim.data import Augment, Dataset, Files, load
+from neurosim.data import Augment, Dataset, Distortion, Files, distortion, load
 from neurosim.errors import InvalidArgument
-from neurosim.models import lrlc, resnet18, resnet20, simple, vision_transformer
+from neurosim.models import free, lrlc, resnet18, resnet20, simple, vision_transformer
+from neurosim.models.free import Plan
 from neurosim.training.settings import DataSettings, NetworkSettings
 
+FREE: dict[str, Plan] = {"free-mnist": "mnist", "free-cifar": "cifar"}
 TINY = 48  # TinyImageNet's images are cropped to 48 pixels (Sec. 5.1)
 
 
@@ -20,6 +22,10 @@ def build_data(settings: DataSettings, seed: int) -> Dataset:
     size = settings.image_size
     options: dict[str, Any] = {} if size is None else {"size": size}
     data = load(settings.dataset, settings.data, **options)
+    if settings.folds is not None:
+        data = data.fold(settings.fold, settings.folds)
+    if settings.normalise == "none":
+        data = replace(data, normalisation=((0.0,) * data.channels, (1.0,) * data.channels))
     if settings.validation:
         data = data.split(settings.validation, seed)
     if settings.subset is not None:
@@ -33,16 +39,24 @@ def build_data(settings: DataSettings, seed: int) -> Dataset:
 
 def build_augment(settings: DataSettings, data: Dataset) -> Augment:
     """How training images vary; ImageNet's are flipped as in the paper."""
+    distort = settings.distort and distortion(settings.distort, settings.interpolation)
     if isinstance(data.train, Files):
         flip = settings.flip or settings.dataset == "imagenet"
         crop, repetitions = settings.crop, settings.repetitions
-        return Augment(settings.pad, flip, repetitions, crop=crop)  # a pad is refused
+        # A pad is refused.
+        return Augment(settings.pad, flip, repetitions, crop=crop, distortion=distort or None)
     return Augment(
         pad=settings.pad,
         flip=settings.flip,
         repetitions=settings.repetitions,
         center_crop=TINY if settings.dataset == "tinyimagenet" else None,
+        distortion=distort or None,
     )
+
+
+def build_copies(settings: DataSettings) -> dict[str, Distortion]:
+    """How the copies of the images held out are distorted, by the names they were given."""
+    return {name: distortion(name, settings.interpolation) for name in settings.evaluations}
 
 
 class Task(Protocol):
@@ -81,6 +95,8 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
         "init": settings.init,
     }
     width, first = settings.width, settings.conv_first
+    if settings.model in FREE:
+        return _build_free(settings, common)
     if settings.model == "simple":
         channels = [max(1, round(width * c)) for c in (8, 16, 16)]
         return simple(**common, channels=channels, skip=first)
@@ -92,3 +108,19 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
         return resnet20(**common, skip=first)
     shared = "shared" if settings.connectivity == "conv" else "local"
     return vision_transformer(**{**common, "connectivity": shared}, skip=first)
+
+
+def _build_free(settings: NetworkSettings, common: dict[str, Any]) -> nn.Module:
+    """A free convolutional network or its twin; there are no others than the published ones."""
+    published = {"width": 1.0, "conv_first": 0, "init": "independent"}
+    for name, value in published.items():
+        if (got := getattr(settings, name)) != value:
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidArgument(f"{option} must be {value} for {settings.model}, got {got!r}")
+    return free(
+        FREE[settings.model],
+        **{name: value for name, value in common.items() if name != "init"},
+        fans=settings.fans,
+        probability=settings.severed,
+        severed=settings.sever,
+    )

@@ -16,7 +16,10 @@ import torch
 from neurosim.errors import InvalidArgument, NeurosimError
 
 UNFINISHED = ".tmp"
-PARTS = {"run", "settings", "shown", "model", "optimizer", "scaler", "progress", "loss", "random"}
+PARTS = {
+    *("run", "settings", "shown", "progress", "random"),
+    *("model", "optimizer", "scaler", "loss", "seen"),
+}
 
 
 class CheckpointError(NeurosimError):

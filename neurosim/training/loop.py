@@ -13,19 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from neurosim.data import Augment, Dataset, Loader
+from neurosim.data import Augment, Dataset, Distortion, Loader
 from neurosim.data.random import generator
 from neurosim.errors import Diverged, Interrupted, InvalidArgument, RunFileError, require
 from neurosim.recording import RunReader, Status
 from neurosim.sleep import BelowSNR, LayerStatistics, Moment, local_layers, share_moments
 from neurosim.sleep.statistics import measure
-from neurosim.training.build import build_augment, build_data, build_network
+from neurosim.training.build import (
+    build_augment,
+    build_copies,
+    build_data,
+    build_network,
+)
 from neurosim.training.checkpoint import CheckpointError, check_same
 from neurosim.training.display import Display
 from neurosim.training.distributed import Processes, join_processes
 from neurosim.training.evaluation import Evaluation, evaluate, recalibrate
 from neurosim.training.interrupt import StopRequest
-from neurosim.training.meters import Clock, MeanLoss
+from neurosim.training.meters import Clock, Means
 from neurosim.training.optimisation import build_optimizer, learning_rate, set_learning_rate
 from neurosim.training.place import Place, Result
 from neurosim.training.recorder import Recorder
@@ -78,6 +83,10 @@ class Training:
             for name, part in data.splits.items()
             if settings.record.splits
         }
+        self.copies = {
+            name: self._loader(data, augment, train=False, distortion=distortion)
+            for name, distortion in build_copies(settings.data).items()
+        }
 
         self.precision = PRECISIONS[wake.precision]
         self.optimizer = build_optimizer(wake, self.model.parameters())
@@ -89,9 +98,10 @@ class Training:
         self.sleep, self.schedule = settings.sleep.build() or (None, None)
         self._check_network(data)
 
-        self.loss = MeanLoss(processes)  # since the last record
-        self.at = Progress()
-        self.state = State(self.model, self.optimizer, self.scaler, self.loss, self.at, processes)
+        self.loss, self.seen, self.at = Means(processes), Means(processes, 2), Progress()
+        self.state = State(
+            self.model, self.optimizer, self.scaler, self.loss, self.seen, self.at, processes
+        )
         self.recorder: Recorder | None = None  # of the first process
         self.run_id = ""
         # What has to be known of the data to use the network without them.
@@ -110,13 +120,20 @@ class Training:
         name, batches = place.run_file.stem, len(self.train_loader)
         self.display = Display(name, wake.epochs, batches, self.clock, quiet=quiet)
 
-    def _loader(self, data: Dataset, augment: Augment, *, train: bool) -> Loader:
+    def _loader(
+        self,
+        data: Dataset,
+        augment: Augment,
+        *,
+        train: bool,
+        distortion: Distortion | None = None,
+    ) -> Loader:
         return Loader(
             data.train if train else data.test,
             self.settings.optimisation.batch_size,
             mean=data.mean,
             std=data.std,
-            augment=augment if train else augment.evaluation(),
+            augment=augment if train else augment.evaluation(distortion),
             shuffle=train,
             seed=self.settings.seed,
             device=self.processes.device,
@@ -198,6 +215,8 @@ class Training:
         """Wake steps, with the sleeps that fall due; from where a checkpoint left off."""
         batches, record_every = len(self.train_loader), self.settings.record.record_every
         begin = self.at.step - self.at.epoch * batches
+        if begin == 0:
+            self.seen.reset()
         for batch, (x, y) in enumerate(self.train_loader.epoch(self.at.epoch, begin), begin):
             now, record = Moment(self.at.step, batch, batches), self.at.step % record_every == 0
             recorder = self.recorder if record else None
@@ -235,6 +254,7 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.loss.add(loss, rows)
+        self.seen.add(torch.stack([loss, (logits.argmax(1) == y).sum()]), rows)
         self.images += rows
         return gradients
 
@@ -256,20 +276,24 @@ class Training:
             self.recorder.sleep(self.at.step, before if recorder else None, after)
 
     def _evaluate(self) -> Evaluation:
-        """Loss and accuracy on the images held out."""
+        """Loss and accuracy on the images held out, and on their distorted copies."""
         self._finite_loss()
         if self.at.rested and self.settings.sleep.batch_norm == "recalibrate":
             batches = itertools.islice(self.train_loader.epoch(self.at.epoch), RECALIBRATION)
             recalibrate(self.model, batches, self.precision)
             self.at.rested = False
         self.processes.agree(b for b in self.model.buffers() if b.is_floating_point())
-        result = evaluate(self.model, self.test_loader.epoch(0), self.processes, self.precision)
+        result, *others = (
+            evaluate(self.model, loader.epoch(0), self.processes, self.precision)
+            for loader in (self.test_loader, *self.copies.values())
+        )
         if not math.isfinite(result.loss):
             raise self._diverged("loss on the images held out")
         if result.top1 > self.at.best:
             self.at.best, self.at.best_epoch = result.top1, self.at.epoch
+        trained = self.seen.values()
         if self.recorder:
-            self.recorder.epoch(self.at.epoch, result, self.clock.seconds)
+            self.recorder.epoch(self.at.epoch, trained, result, others, self.clock.seconds)
         self.display.shown["top-1"] = result.top1
         self.display.keep(self.at.epoch, self.at.step)
         return result
@@ -339,12 +363,15 @@ class Training:
 
     def _snapshot(self) -> None:
         """Weights and filter distances, if they are due: as they are after a sleep."""
-        if self.recorder and self.recorder.snapshot_due(self.at.step):
+        record, every = self.settings.record, self.settings.record.snapshot_every
+        steps = len(self.train_loader) if record.snapshot_unit == "epochs" else 1
+        due = every is not None and self.at.step % (every * steps) == 0
+        if self.recorder and due:
             self.recorder.snapshot(self.at.step)
 
     def _finite_loss(self) -> float:
         """Mean loss since the last record; NaN and Inf end the run."""
-        loss = self.loss.value()
+        (loss,) = self.loss.values()
         if not math.isfinite(loss):
             raise self._diverged("training loss")
         return loss

@@ -12,37 +12,41 @@ from torch import Tensor
 from neurosim.training.distributed import Processes
 
 
-class MeanLoss:
-    """Mean loss per image since the last reset, over all processes."""
+class Means:
+    """Means per image of some sums since the last reset, over all processes."""
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, count: int = 1) -> None:
         self._processes = processes
-        self._sum = torch.zeros((), dtype=torch.float64, device=processes.device)
+        self._sums = torch.zeros(count, dtype=torch.float64, device=processes.device)
         self._images = 0
 
-    def add(self, loss: Tensor, images: int) -> None:
-        """Count a batch: the loss summed over this process's rows, the rows of all processes."""
-        self._sum += loss.detach()
+    def add(self, sums: Tensor, images: int) -> None:
+        """Count a batch: sums (count,) over this process's rows, the rows of all processes."""
+        self._sums += sums.detach()
         self._images += images
 
     def reset(self) -> None:
         """Begin anew."""
-        self._sum.zero_()
+        self._sums.zero_()
         self._images = 0
 
-    def value(self) -> float:
-        """The mean, 0 without images; one wait for the device and for the other processes."""
-        total, images = self.state()
-        return total / max(1, images)
+    def values(self) -> list[float]:
+        """The means, 0 without images; one wait for the device and for the other processes."""
+        totals = self._processes.sum(self._sums.clone()).tolist()
+        return [total / max(1, self._images) for total in totals]
 
-    def state(self) -> tuple[float, int]:
-        """The sum over all processes, and their images."""
-        return float(self._processes.sum(self._sum.clone())), self._images
+    def state(self) -> tuple[list[list[float]], int]:
+        """The sums of every process, and the images of all."""
+        return self._processes.gather(self._sums.tolist()), self._images
 
-    def load(self, state: tuple[float, int]) -> None:
-        """Go on from a state; the first process keeps the sum for all."""
-        total, self._images = state
-        self._sum.fill_(total if self._processes.first else 0)
+    def load(self, state: tuple[list[list[float]], int]) -> None:
+        """Go on from a state; with another number of processes, the first keeps the sums."""
+        each, self._images = state
+        sums = torch.tensor(each, dtype=torch.float64)
+        if len(each) == self._processes.world:
+            self._sums.copy_(sums[self._processes.rank])
+        else:
+            self._sums.copy_(sums.sum(0) * self._processes.first)
 
 
 class Clock:

@@ -2,7 +2,8 @@
 
     step      loss, learning rate, images/s; SNR, spread and norm of every local layer
     sleep     one row per sleep: its step, and statistics of every layer before and after
-    epoch     loss and accuracies on the test (or validation) images
+    epoch     loss and accuracies on the training images as they were trained with, on the test
+              (or validation) images, and on distorted copies of these
     end       accuracies on training, validation and test images, if they are wanted
     snapshot  weights of chosen layers and distances between their filters; of low-rank layers
               the banks, and fixed combining weights as images
@@ -53,6 +54,7 @@ class Recorder:
     ) -> None:
         self.settings: RecordSettings = settings.record
         self.parts = splits
+        self.copies = settings.data.evaluations
         self.local = {
             name: module
             for name, module in model.named_modules()
@@ -86,12 +88,18 @@ class Recorder:
             run.dataset(name, ("step",), "f8", description=what)
         run.scale("epoch", dtype="i8", description="epochs done")
         for name, what in {
+            "train_loss": "mean loss on the training images, distorted, while it was trained",
+            "train_top1": "share of them whose class came first",
             "test_loss": "mean loss on the images held out",
             "top1": "share of them whose class comes first",
             "top5": "share of them whose class is among the first five",
             "seconds": "time of training since the start or the last resumption",
         }.items():
             run.dataset(name, ("epoch",), "f8", description=what)
+        if self.copies:
+            run.scale("copy", list(self.copies), description="how images held out are distorted")
+            for name, what in {"copy_loss": "mean loss", "copy_top1": "accuracy"}.items():
+                run.dataset(name, ("epoch", "copy"), "f8", description=f"{what} on such copies")
         run.scale("sleep", dtype="i8", description="optimizer steps done when the sleep began")
         if self.local:
             run.scale("layer", list(self.local), description="locally connected layers")
@@ -120,7 +128,7 @@ class Recorder:
             self._declare_snapshots(run)
 
     def _declare_snapshots(self, run: RunWriter) -> None:
-        for name, module in self.kept.items():
+        for name, module in self.kept.items() if self.settings.snapshot_weights else ():
             group = f"weights/{name}"
             axes = _axes(module)
             for axis, size in zip(axes, module.weight.shape, strict=True):
@@ -186,11 +194,6 @@ class Recorder:
         """Whether this step, counted from 0, is recorded: the first, and every n-th after it."""
         return step % self.settings.record_every == 0
 
-    def snapshot_due(self, step: int) -> bool:
-        """Whether weights are kept after so many steps: at the start, and after every n-th."""
-        every = self.settings.snapshot_every
-        return every is not None and step % every == 0
-
     def statistics(self) -> np.ndarray:
         """(layers, measures) of all local layers; one wait for the device."""
         if not self.local:
@@ -239,18 +242,28 @@ class Recorder:
             row["sleep_statistics"] = np.stack(pair)
         self._file.append("sleep", row)
 
-    def epoch(self, done: int, result: Evaluation, seconds: float) -> None:
-        """Record an evaluation."""
-        self._file.append(
-            "epoch",
-            {
-                "epoch": done,
-                "test_loss": result.loss,
-                "top1": result.top1,
-                "top5": result.top5,
-                "seconds": seconds,
-            },
-        )
+    def epoch(
+        self,
+        done: int,
+        trained: Sequence[float],
+        result: Evaluation,
+        copies: Sequence[Evaluation],
+        seconds: float,
+    ) -> None:
+        """Record an evaluation, after an epoch with a mean loss and accuracy of training."""
+        row: dict[str, Any] = {
+            "epoch": done,
+            "train_loss": trained[0],
+            "train_top1": trained[1],
+            "test_loss": result.loss,
+            "top1": result.top1,
+            "top5": result.top5,
+            "seconds": seconds,
+        }
+        if self.copies:
+            row["copy_loss"] = [copy.loss for copy in copies]
+            row["copy_top1"] = [copy.top1 for copy in copies]
+        self._file.append("epoch", row)
 
     def splits(self, done: int, results: Mapping[str, Evaluation]) -> None:
         """Record accuracies on every part of the data."""
@@ -261,7 +274,7 @@ class Recorder:
         """Record weights and filter distances; weights are copied now and laid out later."""
         row: dict[str, Any] = {"snapshot": done}
         size, kind = 0, getattr(torch, self.settings.snapshot_dtype)
-        for name, module in self.kept.items():
+        for name, module in self.kept.items() if self.settings.snapshot_weights else ():
             weight = module.weight.detach().to("cpu", kind, copy=True)
             row[f"weights/{name}/weight"] = _numpy_later(weight)
             size += weight.nbytes

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from neurosim.training.distributed import Processes
-from neurosim.training.meters import MeanLoss
+from neurosim.training.meters import Means
 
 
 @dataclass
@@ -33,7 +33,8 @@ class State:
     model: nn.Module
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
-    loss: MeanLoss
+    loss: Means  # since the last record
+    seen: Means  # loss and top-1 accuracy of training images since the epoch began
     progress: Progress
     processes: Processes
 
@@ -44,6 +45,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "loss": self.loss.state(),
+            "seen": self.seen.state(),
             "progress": asdict(self.progress),
             "random": self.processes.gather(_generators(self.processes.device)),
         }
@@ -54,6 +56,7 @@ class State:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.loss.load(saved["loss"])
+        self.seen.load(saved["seen"])
         vars(self.progress).update(saved["progress"])
         each = saved["random"]  # the number of processes may be another than before
         _set_generators(each[self.processes.rank % len(each)], self.processes.device)

@@ -47,9 +47,7 @@ def by_scipy(image: Tensor, matrix: Tensor, shift: Tensor, order: int) -> np.nda
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(2, 17), st.integers(2, 17), st.sampled_from([0, 1]), st.integers(0, 2**31)
-)
+@given(st.integers(2, 17), st.integers(2, 17), st.sampled_from([0, 1]), st.integers(0, 2**31))
 def test_warp_is_scipys(height: int, width: int, order: int, seed: int) -> None:
     """Sub-pixel shifts, turns and shears, also far outside the image."""
     random = np.random.default_rng(seed)
@@ -193,7 +191,7 @@ def test_images_smaller_than_the_frame() -> None:
         EdgeNoise(0.1).check((10, 28))
     with pytest.raises(InvalidArgument, match="frame"):
         loader(Augment(distortion=EdgeNoise(0.1)), size=10)
-    with pytest.raises(InvalidArgument, match="pad must be 0 for images with translation:0.2"):
+    with pytest.raises(InvalidArgument, match="pad must be 0 for images with translation"):
         Augment(pad=2, distortion=Translation(0.2))
     with pytest.raises(InvalidArgument, match="order must be 0 or 1"):
         distortion("rotation:0.1", order=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from neurosim.errors import InvalidArgument, require
@@ -13,12 +13,23 @@ from neurosim.training.settings.choices import check_choices
 
 Connectivity = Literal["conv", "local"]
 
+# Settings that models look at.
+ORDINARY = ("connectivity", "width", "conv_first", "init")
+FREE = ("connectivity", "fans", "severed", "sever")
+USED = {
+    "lrlc": ("layer", "depth", "rank", "sharing", "normalisation", "combining"),
+    "free-mnist": FREE,
+    "free-cifar": FREE,
+}
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
     """The network that is trained."""
 
-    model: Literal["simple", "resnet20", "resnet18", "transformer", "lrlc"] = "simple"
+    model: Literal[
+        "simple", "resnet20", "resnet18", "transformer", "lrlc", "free-mnist", "free-cifar"
+    ] = "simple"
     """Architecture."""
     connectivity: Connectivity = "local"
     """Shared filters, or a filter of its own at every position."""
@@ -40,6 +51,12 @@ class NetworkSettings:
     """lrlc: of the combining weights of a position."""
     combining: CombiningInit = "conv"
     """lrlc: fixed combining weights start all equal (conv) or random."""
+    fans: Literal["layer", "position"] = "layer"
+    """free-*: connections that Xavier's limits count: those of a layer, as published, or a filter."""
+    severed: float = 0.0
+    """free-*: probability that a connection is absent for life."""
+    sever: Literal["inputs", "weights"] = "inputs"
+    """free-*: what is absent, inputs as the published code has it, or weights as its text."""
 
     def check(self) -> None:
         """Refuse what makes no sense."""
@@ -47,16 +64,17 @@ class NetworkSettings:
         require(0 < self.width < math.inf, "--width", self.width, "finite and > 0")
         require(self.conv_first >= 0, "--conv-first", self.conv_first, ">= 0")
         require(self.rank >= 1, "--rank", self.rank, ">= 1")
+        probable = 0 <= self.severed < 1
+        require(probable, "--severed", self.severed, "at least 0 and below 1")
         self._refuse_unused()
 
     def _refuse_unused(self) -> None:
         """Refuse what the model would not look at."""
-        low_rank = ("layer", "depth", "rank", "sharing", "normalisation", "combining")
-        others = ("connectivity", "width", "conv_first", "init")
-        for name in others if self.model == "lrlc" else low_rank:
-            value, default = getattr(self, name), getattr(type(self), name)
-            if value != default:
+        used = USED.get(self.model, ORDINARY)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("model", *used) and value != field.default:
                 raise InvalidArgument(
-                    f"--{name.replace('_', '-')} must be {default} for --model {self.model}, "
-                    f"got {value}"
+                    f"--{field.name.replace('_', '-')} must be {field.default} for --model "
+                    f"{self.model}, got {value}"
                 )

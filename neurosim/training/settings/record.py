@@ -17,6 +17,10 @@ class RecordSettings:
     """Steps between records of loss and of every local layer's SNR, spread and norm."""
     snapshot_every: int | None = None
     """Steps between snapshots of weights and filter distances (default: none)."""
+    snapshot_unit: Literal["steps", "epochs"] = "steps"
+    """What --snapshot-every counts."""
+    snapshot_weights: bool = True
+    """Whether snapshots keep weights, or filter distances only."""
     snapshot_layers: tuple[str, ...] = ("*",)
     """Layers to take snapshots of: names or patterns such as 'layer1.*'."""
     snapshot_dtype: Literal["float32", "float16"] = "float32"
