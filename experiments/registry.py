@@ -41,6 +41,17 @@ EXPERIMENTS = {
     "lrlc-params": Entry("low_rank.params:run", "accuracy against the number of parameters"),
     "lrlc-flops": Entry("low_rank.flops:run", "FLOPs and memory against the rank, measured"),
     "lrlc-sleeping": Entry("low_rank.sleeping:run", "how low-rank sleeping networks are (ours)"),
+    "free-table1": Entry("free_conv.table1:run", "free and shared nets on translated MNIST"),
+    "free-table2": Entry("free_conv.table2:run", "free and shared nets on translated CIFAR-10"),
+    "free-tableB1": Entry("free_conv.table_b1:run", "the same, trained on edge noise"),
+    "free-tableB2": Entry("free_conv.table_b2:run", "the same, trained on noise"),
+    "free-tableB3": Entry("free_conv.table_b3:run", "the same, trained on rotations"),
+    "free-fig3": Entry("free_conv.fig3:run", "accuracies of Table 1 over epochs"),
+    "free-fig4": Entry("free_conv.fig4:run", "accuracies of Table 2 over epochs"),
+    "free-fig5": Entry("free_conv.fig5:run", "translated images make free filters alike"),
+    "free-fig6": Entry("free_conv.fig6:run", "what networks see with quadrants swapped"),
+    "free-figB": Entry("free_conv.fig_b:run", "rotations and noise do not make filters alike"),
+    "free-figC": Entry("free_conv.fig_c:run", "free nets with most connections absent"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,11 @@ import numpy as np
 from analysis import figures
 from analysis.training import TrainingCurves, training_curves
 from analysis.training import figures as training_figures
+from experiments.jobs import Job, run_jobs
 from experiments.report import Report, results_folder, table
 from neurosim.errors import InvalidArgument, require, require_choice
-from neurosim.progress import StatusLine
 from neurosim.recording import RunReader, Status
-from neurosim.training import Place, TrainSettings, train
+from neurosim.training import Place, TrainSettings
 from neurosim.training.checkpoint import check_same
 from neurosim.training.distributed import choose_device
 
@@ -45,6 +46,8 @@ class TrainingOptions:
     """Rows of the table to train (default: all)."""
     device: str = "auto"
     """cpu, cuda or cuda:N; by default a GPU where there is one."""
+    processes: int = 1
+    """Runs at once, each in a process of its own; they share cores, and take turns with GPUs."""
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     """Numbers in which layers compute (default: bfloat16 on a GPU, float32 on a CPU)."""
     compile: bool = False
@@ -64,7 +67,7 @@ class TrainingOptions:
 
     def check(self) -> None:
         """Refuse values that make no sense."""
-        for name in ("epochs", "subset", "test_subset", "batch_size"):
+        for name in ("epochs", "subset", "test_subset", "batch_size", "processes"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, ">= 1")
         if self.seeds is not None:
@@ -139,31 +142,34 @@ def run_variants(
     for variant in chosen:
         variant.settings.check()
     folder = results_folder(options.out, name)
-    line = StatusLine(quiet=options.quiet)
+    jobs = []
+    for number, (variant, seed) in enumerate(itertools.product(chosen, seeds), start=1):
+        place = Place(
+            _run_file(folder, variant, seed),
+            device=options.device,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            quiet=options.quiet or options.processes > 1,
+            keep=1,
+        )
+        title = f"{name} [{number}/{len(chosen) * len(seeds)}]: {variant.name}, seed {seed}"
+        settings = replace(variant.settings, seed=seed)
+        jobs.append(Job(title, settings, place, options.keep_checkpoints))
+    if options.resume:
+        jobs = [job for job in jobs if not _finished(job.place.run_file, job.settings)]
+    run_jobs(jobs, options.processes, quiet=options.quiet)
     outcomes = []
-    for number, variant in enumerate(chosen):
+    for variant in chosen:
         runs = []
-        for index, seed in enumerate(seeds):
-            done = number * len(seeds) + index + 1
-            path = folder / f"{variant.name}-seed{seed}.h5"
-            settings = replace(variant.settings, seed=seed)
-            if not (options.resume and _finished(path, settings)):
-                line.say(f"{name} [{done}/{len(chosen) * len(seeds)}]: {variant.name}, seed {seed}")
-                place = Place(
-                    path,
-                    device=options.device,
-                    resume=options.resume,
-                    overwrite=options.overwrite,
-                    quiet=options.quiet,
-                    keep=1,
-                )
-                train(settings, place)
-                if not options.keep_checkpoints:
-                    place.checkpoints.remove()
-            with RunReader(path) as run:
+        for seed in seeds:
+            with RunReader(_run_file(folder, variant, seed)) as run:
                 runs.append(training_curves(run))
         outcomes.append(Outcome(variant, tuple(runs)))
     return folder, outcomes
+
+
+def _run_file(folder: Path, variant: Variant, seed: int) -> Path:
+    return folder / f"{variant.name}-seed{seed}.h5"
 
 
 def report(

@@ -14,12 +14,25 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class FilterSeries:
+    """Mean distances between filters of neighbouring positions, at snapshots."""
+
+    steps: Array  # (T,)
+    layers: tuple[str, ...]
+    radii: tuple[int, ...]
+    euclidean: Array  # (T, layers, radii)
+    cosine: Array  # (T, layers, radii)
+
+
+@dataclass(frozen=True)
 class TrainingCurves:
     """One run over time."""
 
     status: Status
     seed: int
     epochs: Array  # (E,)
+    train_loss: Array  # (E,), of training images as they were trained with
+    train_top1: Array  # (E,)
     top1: Array  # (E,)
     top5: Array  # (E,)
     test_loss: Array  # (E,)
@@ -31,6 +44,8 @@ class TrainingCurves:
     sleeps: Array  # (Z,), steps at which the network slept
     sleep_statistics: dict[str, Array]  # by measure, (Z, before and after, layers)
     splits: dict[str, float]  # top-1 accuracy in the end on each part of the data, if recorded
+    copies: dict[str, Array]  # top-1 on distorted copies of images held out, by distortion, (E,)
+    distances: FilterSeries | None  # between filters, if recorded
 
 
 def training_curves(run: RunReader) -> TrainingCurves:
@@ -44,10 +59,13 @@ def training_curves(run: RunReader) -> TrainingCurves:
     around = run["sleep_statistics"] if local else np.empty((0, 2, 0, 0))
     ended = "split_top1" in run.names() and len(run["end"]) > 0
     splits = zip(run["split"], run["split_top1"][-1], strict=True) if ended else ()
+    copies = [str(name) for name in run["copy"]] if "copy" in run.names() else []
     return TrainingCurves(
         status=run.status,
         seed=run.seed,
         epochs=run["epoch"],
+        train_loss=run["train_loss"],
+        train_top1=run["train_top1"],
         top1=run["top1"],
         top5=run["top5"],
         test_loss=run["test_loss"],
@@ -59,4 +77,18 @@ def training_curves(run: RunReader) -> TrainingCurves:
         sleeps=run["sleep"],
         sleep_statistics={name: around[..., i] for i, name in enumerate(measures)},
         splits={str(name): float(top1) for name, top1 in splits},
+        copies={name: run["copy_top1"][:, i] for i, name in enumerate(copies)},
+        distances=_distances(run),
+    )
+
+
+def _distances(run: RunReader) -> FilterSeries | None:
+    if "euclidean_distance" not in run.names():
+        return None
+    return FilterSeries(
+        steps=run["snapshot"],
+        layers=tuple(str(name) for name in run["map"]),
+        radii=tuple(int(radius) for radius in run["radius"]),
+        euclidean=run["euclidean_distance"],
+        cosine=run["cosine_distance"],
     )

@@ -8,13 +8,17 @@ from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from analysis.convergence.snr import log_inverse_snr
 from analysis.figures import STYLE, new_figure
 from analysis.training.curves import TrainingCurves
 from analysis.trajectories.series import recorded_series
+
+Array = NDArray[np.float64]
 
 
 def comparison(variants: Mapping[str, Sequence[TrainingCurves]]) -> Figure:
@@ -64,6 +68,38 @@ def against(
         ax.set_xlabel(axis)
         ax.set_ylabel(what)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def over_epochs(
+    panels: Mapping[str, Mapping[str, Sequence[Array]]], legend: str = "", columns: int = 2
+) -> Figure:
+    """One panel per quantity, one line per condition: mean over runs, and their range as a band.
+
+    Runs may end at different epochs: means are those of the runs that are still going on.
+    """
+    rows = -(-len(panels) // columns)
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(3.0 * columns + 1.0, 2.3 * rows)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax, (title, lines) in zip(axes, panels.items(), strict=False):
+            colours = colormaps["coolwarm"](np.linspace(0, 1, max(2, len(lines))))
+            for (name, runs), colour in zip(lines.items(), colours, strict=False):
+                values = np.full((len(runs), max(map(len, runs), default=0)), np.nan)
+                for row, run in zip(values, runs, strict=True):
+                    row[: len(run)] = run
+                known = np.isfinite(values).any(0)
+                epochs, values = np.arange(1, len(known) + 1)[known], values[:, known]
+                ax.plot(epochs, np.nanmean(values, 0), color=colour, label=name)
+                low, high = np.nanmin(values, 0), np.nanmax(values, 0)
+                ax.fill_between(epochs, low, high, color=colour, alpha=0.15, lw=0)
+            ax.set_title(title)
+            ax.set_xlabel("epochs")
+        for ax in axes[len(panels) :]:
+            ax.set_axis_off()
+        axes[min(columns, len(panels)) - 1].legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.0), title=legend
+        )
     return figure
 
 

@@ -1,0 +1,70 @@
+"""How distances between filters change in training, with intervals over runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from experiments.free_conv.protocol import Cell, FreeOptions, Result, run_cells
+from experiments.free_conv.results import over_epochs, report
+from experiments.free_conv.study import by_dataset
+from experiments.report import Report, table
+
+SHOWN = ("dist_1", "dist_4")
+
+
+def drift_study(name: str, wanted: Sequence[Cell], options: FreeOptions) -> Report:
+    """Distances over epochs, and how far they come from where they began."""
+    folder, results = run_cells(name, wanted, options)
+    figures = by_dataset(name, results, SHOWN, options)
+    found = report(name, folder, results, SHOWN, options, figures)
+    found.lines, found.values["drift"] = drift_table(results, options)
+    return found
+
+
+def drift_table(
+    results: Sequence[Result], options: FreeOptions
+) -> tuple[list[str], list[dict[str, object]]]:
+    """Distances of the first layer at the first, the second and the last epoch of all runs.
+
+    The published code's initial weights are small, and what all filters learn in common in the
+    first epoch outweighs them: distances fall at once, with or without translation. What training
+    does to filters shows in what follows the second epoch.
+    """
+    header = ["data", "trained on", "runs", "radius", "first", "second", "last"]
+    header += ["last - second", "95% interval"]
+    lines, values = [], []
+    for result in results:
+        for name in SHOWN:
+            runs = [run for run in over_epochs(result, name, options) if len(run) > 1]
+            if not runs:
+                continue
+            first, second, last = np.array([(run[0], run[1], run[-1]) for run in runs]).T
+            mean, low, high = t_interval(last - second)
+            cell = result.cell
+            lines.append(
+                [
+                    cell.dataset,
+                    f"{cell.distortion} {cell.aug:g}",
+                    str(len(runs)),
+                    name.removeprefix("dist_"),
+                    *(f"{values.mean():.4f}" for values in (first, second, last)),
+                    f"{mean:+.4f}",
+                    f"{low:+.4f} to {high:+.4f}",
+                ]
+            )
+            change = {"quantity": name, "mean": mean, "low": low, "high": high}
+            values.append({**cell._asdict(), **change})
+    return table(header, lines), values
+
+
+def t_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and 95% t interval over runs; no interval of a single one."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, np.nan, np.nan
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    reach = float(stats.t.ppf(0.975, len(values) - 1) * error)
+    return mean, mean - reach, mean + reach
