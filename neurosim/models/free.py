@@ -73,11 +73,12 @@ def free(
         require(min(size) >= kernel, "input_size", input_size, needed)
         layer = _layer(channels, outputs, kernel, stride, size, connectivity, fans)
         if probability:
+            unknown = size if connectivity == "conv" else None  # what a layer does not know itself
             if severed == "inputs":
-                sever_inputs(layer, probability, size)
+                sever_inputs(layer, probability, unknown)
             else:
                 sever_weights(layer, probability)
-            alone[f"conv{number}"] = unconnected(layer, size)
+            alone[f"conv{number}"] = unconnected(layer, unknown)
         modules[f"conv{number}"] = layer
         modules[f"relu{number}"] = nn.ReLU()
         height, width = ((side - kernel) // stride + 1 for side in size)

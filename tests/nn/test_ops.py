@@ -53,11 +53,11 @@ class Backend:
         return lambda x, weight: local_product(x, weight, geometry, self.name)
 
     def outcomes(self, geometry: Geometry, case: list[Tensor]) -> Iterator[dict[str, Tensor]]:
-        """At once and, where the backend can, one row after the other."""
+        """At once and, where the backend can, one row or one tap after the other."""
         yield outcome(*case, self.product(geometry))  # type: ignore[call-arg]
-        if str(self) == "matmul-cpu":
+        for name, value in {"BAND": 1, "THIN": 0}.items() if str(self) == "matmul-cpu" else ():
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(matmul, "BAND", 1)
+                patch.setattr(matmul, name, value)
                 yield outcome(*case, self.product(geometry))  # type: ignore[call-arg]
 
     def case(self, *tensors: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:

@@ -6,6 +6,9 @@ added to the output. Taps that differ along the first axis only meet rows of one
 of the input (`shifts`), so that a 3x3 kernel copies the input three times, not nine. All that is
 done for a few rows of the output at a time (`bands`): copies stay in the cache, and no more of
 them is in memory than a band has.
+
+A tap of a few channels, such as those of an image, is too thin for a product of its own: there
+all taps of a position become one (`_columns`), kernel-fold copies of what is small anyway.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from neurosim.nn.ops.local.geometry import Band, Geometry, Shift, bands, shifts
 from neurosim.nn.ops.local.layout import new_activation
 from neurosim.nn.ops.local.operators import register
 
+THIN = 4  # channels up to which all taps share one product
 BAND = 2**20  # bytes of activations that a band may have on a CPU: about its second-level cache
 
 
@@ -120,6 +124,29 @@ def _write_weight_gradient(weight: Tensor, grad: Tensor, seen: Tensor, geometry:
         _apart(weight, geometry).copy_(product)
 
 
+# All taps of a position in one product, where each has a few channels only.
+
+
+def _is_thin(x: Tensor, geometry: Geometry) -> bool:
+    return geometry.groups == 1 and x.shape[1] <= THIN and prod(geometry.kernel_size) > 1
+
+
+def _columns(seen: Tensor, geometry: Geometry, buffer: Tensor) -> Tensor:
+    """What every position meets, (positions, N, taps C); `seen` is (*space, 1, N, C)."""
+    taps, (count, channels) = prod(geometry.kernel_size), seen.shape[-2:]
+    columns = buffer.new_empty(*geometry.output_size, 1, count, taps, channels)
+    for shift in shifts(geometry):
+        shifted = _shifted(seen, shift, buffer)
+        for tap, rows in shift.taps:
+            columns[..., tap, :] = shifted[rows]
+    return columns.view(geometry.positions, count, taps * channels)
+
+
+def _at_positions(weight: Tensor) -> Tensor:
+    """Filters (taps, positions, C, O) as (positions, taps C, O)."""
+    return weight.transpose(0, 1).flatten(1, 2)
+
+
 # The three contractions, band by band.
 
 
@@ -132,6 +159,11 @@ def _forward(x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool)
     for band in parts:
         seen, filters, part = x_inside[band.inputs], weight[:, band.positions], band.geometry
         size = (*part.output_size, groups, len(x), outputs // groups)
+        if _is_thin(x, geometry):
+            columns = _columns(seen, part, buffer)
+            product = torch.bmm(columns, _at_positions(filters).to(columns.dtype))
+            y_inside[band.outputs] = product.view(size)
+            continue
         total = x.new_zeros(size, dtype=_working(x))
         for shift in shifts(part):
             shifted = _shifted(seen, shift, buffer)
@@ -172,6 +204,10 @@ def _weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, channels_last:
     for band in parts:
         seen, filters, part = x_inside[band.inputs], weight[:, band.positions], band.geometry
         upstream = g_inside[band.outputs].to(_working(grad)).flatten(0, -3)
+        if _is_thin(x, geometry):
+            product = torch.bmm(_columns(seen, part, buffer).mT, upstream)
+            filters.copy_(product.unflatten(1, (len(weight), channels)).transpose(0, 1))
+            continue
         for shift in shifts(part):
             shifted = _shifted(seen, shift, buffer)
             for tap, rows in shift.taps:
