@@ -51,6 +51,7 @@ EXPERIMENTS = {
     "free-fig5": Entry("free_conv.fig5:run", "translated images make free filters alike"),
     "free-fig6": Entry("free_conv.fig6:run", "what networks see with quadrants swapped"),
     "free-figB": Entry("free_conv.fig_b:run", "rotations and noise do not make filters alike"),
+    "free-routes": Entry("free_conv.routes:run", "data and sleep as routes to sharing (ours)"),
     "free-figC": Entry("free_conv.fig_c:run", "free nets with most connections absent"),
 }
 

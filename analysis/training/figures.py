@@ -103,6 +103,31 @@ def over_epochs(
     return figure
 
 
+def routes(points: Sequence[tuple[str, str, float, float, float]]) -> Figure:
+    """Accuracy, invariance and filter distance of networks on their routes to shared weights.
+
+    Points are (route, label, accuracy, accuracy on translated images, filter distance); those of a
+    route are joined in their order.
+    """
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(7.6, 3.2)
+        panels = figure.subplots(1, 2)
+        for ax, (x, y, name) in zip(
+            panels, ((3, 2, "accuracy"), (3, 4, "filter distance")), strict=True
+        ):
+            for number, route in enumerate(dict.fromkeys(point[0] for point in points)):
+                own = [point for point in points if point[0] == route]
+                style = {"color": f"C{number}", "marker": "osD^v"[number % 5], "ms": 4}
+                ax.plot([p[x] for p in own], [p[y] for p in own], label=route, **style)
+                for point in own:
+                    at = (point[x], point[y])
+                    ax.annotate(point[1], at, xytext=(3, 3), textcoords="offset points", size=6)
+            ax.set_xlabel("accuracy on translated images")
+            ax.set_ylabel(name)
+        panels[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
 def divergence(runs: Mapping[str, TrainingCurves]) -> Figure:
     """-log SNR of every layer over training steps, a panel per run (Fig. 6)."""
     with matplotlib.style.context(STYLE):
