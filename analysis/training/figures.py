@@ -103,28 +103,25 @@ def over_epochs(
     return figure
 
 
-def routes(points: Sequence[tuple[str, str, float, float, float]]) -> Figure:
-    """Accuracy, invariance and filter distance of networks on their routes to shared weights.
+def routes(points: Sequence[tuple[str, str, Mapping[str, float]]], across: str) -> Figure:
+    """Every quantity against the one called `across`, for networks on several routes.
 
-    Points are (route, label, accuracy, accuracy on translated images, filter distance); those of a
-    route are joined in their order.
+    Points are (route, label, quantities); those of a route are joined in their order.
     """
+    shown = [name for name in points[0][2] if name != across]
     with matplotlib.style.context(STYLE):
-        figure = new_figure(7.6, 3.2)
-        panels = figure.subplots(1, 2)
-        for ax, (x, y, name) in zip(
-            panels, ((3, 2, "accuracy"), (3, 4, "filter distance")), strict=True
-        ):
+        figure = new_figure(3.1 * len(shown) + 1.0, 3.0)
+        panels = figure.subplots(1, len(shown), squeeze=False)[0]
+        for ax, name in zip(panels, shown, strict=True):
             for number, route in enumerate(dict.fromkeys(point[0] for point in points)):
                 own = [point for point in points if point[0] == route]
-                style = {"color": f"C{number}", "marker": "osD^v"[number % 5], "ms": 4}
-                ax.plot([p[x] for p in own], [p[y] for p in own], label=route, **style)
-                for point in own:
-                    at = (point[x], point[y])
-                    ax.annotate(point[1], at, xytext=(3, 3), textcoords="offset points", size=6)
-            ax.set_xlabel("accuracy on translated images")
+                x, y = ([values[axis] for *_, values in own] for axis in (across, name))
+                ax.plot(x, y, "osD^v"[number % 5] + "-", color=f"C{number}", ms=4, label=route)
+                for (_, label, _), at in zip(own, zip(x, y, strict=True), strict=True):
+                    ax.annotate(label, at, xytext=(3, 3), textcoords="offset points", size=6)
+            ax.set_xlabel(across)
             ax.set_ylabel(name)
-        panels[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 

@@ -205,7 +205,7 @@ def settings_of(cell: Cell, options: FreeOptions) -> TrainSettings:
             patience=options.patience or (100 if cifar else 50),
         ),
         record=RecordSettings(
-            record_every=100,
+            record_every=10,
             snapshot_every=1,
             snapshot_unit="epochs",
             snapshot_weights=False,
