@@ -88,8 +88,9 @@ def over_epochs(
                 values = np.full((len(runs), max(map(len, runs), default=0)), np.nan)
                 for row, run in zip(values, runs, strict=True):
                     row[: len(run)] = run
-                known = np.isfinite(values).any(0)
-                epochs, values = np.arange(1, len(known) + 1)[known], values[:, known]
+                if not np.isfinite(values).any():  # a map too small for its radius
+                    continue
+                epochs = np.arange(1, values.shape[1] + 1)
                 ax.plot(epochs, np.nanmean(values, 0), color=colour, label=name)
                 low, high = np.nanmin(values, 0), np.nanmax(values, 0)
                 ax.fill_between(epochs, low, high, color=colour, alpha=0.15, lw=0)

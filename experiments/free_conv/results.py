@@ -96,13 +96,18 @@ def report(
         values.append(row)
     tables = write_csv(folder, name, results, options)
     paths = [path for stem, figure in drawn.items() for path in figures.save(figure, folder / stem)]
-    text = [*table(header, lines), "", *NOTE]
+    notes = [*NOTE, *(ORDER if any("cifar" in row["dataset"] for row in values) else ())]
+    text = [*table(header, lines), "", *notes]
     return Report(name, folder, paths, text, {"cells": values}, table=tables[0])
 
 
 NOTE = (
     "Each quantity: median over all epochs of all folds pooled, as published; the paper's; median",
     "over folds at the last epoch, and at the epoch of the best accuracy on the fold (val_acc).",
+)
+ORDER = (
+    "The published folds of CIFAR-10 are those of the official files' order; an .npz in another",
+    "order has other folds.",
 )
 
 

@@ -55,8 +55,8 @@ def test_warp_is_scipys(height: int, width: int, order: int, seed: int) -> None:
     matrix = torch.from_numpy(random.normal(size=(3, 2, 2)))
     shift = torch.from_numpy(random.normal(0, height, (3, 2)))
     found = warp(images, matrix, shift, order)  # type: ignore[arg-type]
-    for got, *given_ in zip(found, images, matrix, shift, strict=True):
-        np.testing.assert_allclose(got.numpy(), by_scipy(*given_, order), atol=1e-9)
+    for got, image, a, s in zip(found, images, matrix, shift, strict=True):
+        np.testing.assert_allclose(got.numpy(), by_scipy(image, a, s, order), atol=1e-9)
 
 
 @pytest.mark.parametrize("order", [0, 1])

@@ -47,6 +47,7 @@ def test_files_are_pooled_too() -> None:
     data = Dataset("files", part("abcd"), part("ef"), ("one",))
     cut = data.fold(1, 3)
     assert isinstance(cut.test, Files)
+    assert isinstance(cut.train, Files)
     assert cut.test.names == ("c", "d")
     assert cut.train.names == ("a", "b", "e", "f")
     other = Files(Path("there"), ("g",), torch.zeros(1, dtype=torch.int64), 8, 8)
