@@ -27,14 +27,14 @@ def drift_study(name: str, wanted: Sequence[Cell], options: FreeOptions) -> Repo
 def drift_table(
     results: Sequence[Result], options: FreeOptions
 ) -> tuple[list[str], list[dict[str, object]]]:
-    """Distances of the first layer at the first, the second and the last epoch of all runs.
+    """Distances before the first, the second and the last epoch, and their changes over all runs.
 
     The published code's initial weights are small, and what all filters learn in common in the
     first epoch outweighs them: distances fall at once, with or without translation. What training
-    does to filters shows in what follows the second epoch.
+    then does to filters shows in how they go on from there.
     """
     header = ["data", "trained on", "runs", "radius", "first", "second", "last"]
-    header += ["last - second", "95% interval"]
+    header += ["last - first", "last - second"]
     lines, values = [], []
     for result in results:
         for name in SHOWN:
@@ -42,22 +42,19 @@ def drift_table(
             if not runs:
                 continue
             first, second, last = np.array([(run[0], run[1], run[-1]) for run in runs]).T
-            mean, low, high = t_interval(last - second)
+            since = {"first": t_interval(last - first), "second": t_interval(last - second)}
             cell = result.cell
-            lines.append(
-                [
-                    cell.dataset,
-                    f"{cell.distortion} {cell.aug:g}",
-                    str(len(runs)),
-                    name.removeprefix("dist_"),
-                    *(f"{values.mean():.4f}" for values in (first, second, last)),
-                    f"{mean:+.4f}",
-                    f"{low:+.4f} to {high:+.4f}",
-                ]
-            )
-            change = {"quantity": name, "mean": mean, "low": low, "high": high}
-            values.append({**cell._asdict(), **change})
+            trained_on = f"{cell.distortion} {cell.aug:g}"
+            line = [cell.dataset, trained_on, str(len(runs)), name.removeprefix("dist_")]
+            line += [f"{distances.mean():.4f}" for distances in (first, second, last)]
+            lines.append([*line, *map(_change, since.values())])
+            values.append({**cell._asdict(), "quantity": name, "since": since})
     return table(header, lines), values
+
+
+def _change(interval: tuple[float, float, float]) -> str:
+    mean, low, high = interval
+    return f"{mean:+.4f}" + ("" if np.isnan(low) else f" ({low:+.4f} to {high:+.4f})")
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float, float]:

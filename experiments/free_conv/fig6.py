@@ -2,7 +2,7 @@
 
 Claim: trained on MNIST as it is, the CNN recognises about half of the images whose quadrants I
 and III are exchanged, the FCN a third. The published figure comes from runs longer than those of
-the tables (88 to 220 epochs, with the patience of 50 that is ours everywhere); printed beside are
+the tables (76 to 220 epochs, with the patience of 50 that is ours everywhere); printed beside are
 medians of its file of results.
 """
 

@@ -152,9 +152,9 @@ def test_distances_are_those_before_the_epoch(capsys: pytest.CaptureFixture[str]
     for row, euclidean, cosine in zip(rows, distances[:2, 0], cosines[:2, 0], strict=True):
         assert float(row["dist_1"]) == pytest.approx(euclidean[0], rel=1e-6)
         assert float(row["cos_1"]) == pytest.approx(cosine[0], rel=1e-6)
-    assert found["drift"][0]["mean"] == pytest.approx(
-        float(rows[-1]["dist_1"]) - float(rows[1]["dist_1"])
-    )
+    change = found["drift"][0]["since"]["first"]
+    assert change[0] == pytest.approx(float(rows[-1]["dist_1"]) - float(rows[0]["dist_1"]))
+    assert change[1:] == [None, None]  # no interval of a single run
 
 
 def test_seeds_have_files_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
