@@ -1,4 +1,4 @@
-"""Two routes to shared weights, in one figure: data and sleep. (A study of ours.)
+"""Routes to shared weights, in one figure: data, sleep, low rank. (A study of ours.)
 
 Claim: translated images make a free network's filters alike and its answers invariant to
 translation, slowly and without any mechanism; sleep makes filters alike at once, within grids, and
@@ -7,8 +7,9 @@ raises accuracy where convolution would, but invariance only as far as convoluti
 The protocol is that of Table 1. The routes: "data", free networks trained on images translated
 ever farther; "sleep", free networks trained on images as they are that share weights every n
 batches (ws(n), the mean over each grid) or after every epoch through ten minutes of the rate
-circuit, whose scaling returns to each layer its norm; "both", sleep and translated images; and
-the convolutional network. Networks that sleep keep a bias per position, which no sleep shares.
+circuit, whose scaling returns to each layer its norm; "both", sleep and translated images; "low
+rank", layers whose filters are mixtures of few, which start as convolutions; and the convolutional
+network. Networks that sleep keep a bias per position, which no sleep shares.
 None of the papers compares the two.
 
 Filters are compared twice. Distances to neighbours are the published measure, to which sleep is
@@ -50,6 +51,8 @@ class Routes:
     """The n of ws(n): batches between sleeps, counted within the epoch."""
     circuit: bool = True
     """Also sleep by the rate circuit itself, after every epoch."""
+    ranks: tuple[int, ...] = (1, 2, 4)
+    """Filter banks of low-rank layers, trained on images as they are."""
     both: float = 0.2
     """Translation of the images on the route that takes both."""
 
@@ -57,6 +60,8 @@ class Routes:
         """Refuse what makes no sense."""
         for n in self.intervals:
             require(n >= 1, "--intervals", n, ">= 1")
+        for rank in self.ranks:
+            require(rank >= 1, "--ranks", rank, ">= 1")
         require(0 <= self.both < 1, "--both", self.both, "at least 0 and below 1")
 
     @property
@@ -64,6 +69,20 @@ class Routes:
         """How networks sleep, by what they are called."""
         instant = {f"fcn-ws{n}": SleepSettings(sleep="instant", every=n) for n in self.intervals}
         return instant | ({"fcn-circuit": CIRCUIT} if self.circuit else {})
+
+    @property
+    def mixtures(self) -> dict[str, int]:
+        """Ranks, by what the networks are called."""
+        return {f"rank{rank}": rank for rank in self.ranks}
+
+    def change(self, cell: Cell, settings: TrainSettings) -> TrainSettings:
+        """What a network's route makes of its settings."""
+        if (sleep := self.sleeps.get(cell.model)) is not None:
+            return replace(settings, sleep=sleep)
+        if (rank := self.mixtures.get(cell.model)) is not None:
+            network = replace(settings.network, connectivity="low-rank", rank=rank)
+            return replace(settings, network=network)
+        return settings
 
 
 class Stop(NamedTuple):
@@ -85,11 +104,12 @@ def stops(routes: Routes, options: FreeOptions) -> list[Stop]:
     found += [Stop("data", f"{aug:g}", cell("fcn", aug)) for aug in strengths]
     for route, aug in (("sleep", 0.0), ("both", routes.both)):
         found += [Stop(route, name.removeprefix("fcn-"), cell(name, aug)) for name in routes.sleeps]
+    found += [Stop("low rank", name, cell(name, 0.0)) for name in routes.mixtures]
     return list({stop.cell: stop for stop in found}.values())
 
 
 def run(routes: Routes, options: FreeOptions) -> Report:
-    """Data, sleep or both as routes to shared weights: accuracy, invariance, filter distances.
+    """Data, sleep, low rank as routes to shared weights: accuracy, invariance, filter distances.
 
     A small version for a CPU:
         neurosim reproduce free-routes --subset 8000 --test-subset 2000 --epochs 8 --held-out 0
@@ -100,13 +120,8 @@ def run(routes: Routes, options: FreeOptions) -> Report:
     """
     routes.check()
     planned = stops(routes, options)
-
-    def asleep(cell: Cell, settings: TrainSettings) -> TrainSettings:
-        sleep = routes.sleeps.get(cell.model)
-        return settings if sleep is None else replace(settings, sleep=sleep)
-
     wanted = [stop.cell for stop in planned]
-    folder, results = run_cells("free-routes", wanted, options, asleep)
+    folder, results = run_cells("free-routes", wanted, options, routes.change)
     values = measured(planned, results, options)
     points = [(v["route"], v["label"], {n: v[q][0] for q, n in AXES.items()}) for v in values]
     figure = figures.routes(points, AXES["translation"])
@@ -134,7 +149,8 @@ def measured(
         for quantity in ("val_acc", "translation", "cos_1"):
             runs = over_epochs(result, quantity, options)
             row[quantity] = t_interval(np.array([run[-1] for run in runs] or [0.0]))
-        row["unshared"] = t_interval(np.array([unshared(run.curves) for run in result.runs]))
+        left = [unshared(run.curves) for run in result.runs]
+        row["unshared"] = t_interval(np.array(left if stop.cell.model != "cnn" else [0.0]))
         found.append({**row, "runs": len(result.runs)})
     return found
 
@@ -142,10 +158,11 @@ def measured(
 def unshared(run: TrainingCurves) -> float:
     """Deviation from the grids' means over the norm of the first layer: the last, by the first.
 
-    Records are of weights before a sleep; after one by the mean there is no deviation.
+    Records are of weights before a sleep; after one by the mean there is no deviation. NaN for
+    low-rank layers, which have none at first.
     """
     if not run.layers:
-        return 0.0  # a convolution
+        return np.nan
     share = run.statistics["spread"][:, 0] / run.statistics["norm"][:, 0]
     return float(share[-1] / share[0])
 

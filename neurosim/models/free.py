@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.errors import require, require_choice
-from neurosim.models.connect import Connectivity
 from neurosim.nn import LocallyConnected2d
+from neurosim.nn.low_rank_convert import to_low_rank
 from neurosim.nn.masked import sever_inputs, sever_weights, unconnected
 
 Plan = Literal["mnist", "cifar"]
+Connectivity = Literal["conv", "local", "low-rank"]
 Fans = Literal["layer", "position"]
 Severed = Literal["inputs", "weights"]
 Dense = TypeVar("Dense", nn.Conv2d, nn.Linear)
@@ -39,6 +40,7 @@ def free(
     fans: Fans = "layer",
     probability: float = 0.0,
     severed: Severed = "inputs",
+    rank: int = 2,
 ) -> nn.Sequential:
     """Three valid layers with ReLU, 1,024 hidden neurons, a classifier: a CNN or an FCN.
 
@@ -47,7 +49,8 @@ def free(
     Args:
         plan: kernels, channels and strides: those for MNIST or those for CIFAR.
         classes: of the classifier.
-        connectivity: "conv" for the CNN, "local" for the FCN.
+        connectivity: "conv" for the CNN, "local" for the FCN, "low-rank" for layers between them
+            (`neurosim.nn.low_rank`), which start as convolutions.
         input_size: height and width of the images.
         in_channels: channels of the images.
         fans: of a free layer's Xavier initialisation. "layer" counts the connections of all P
@@ -58,14 +61,17 @@ def free(
         probability: that a connection is absent for life (Sec. 4.2, App. C).
         severed: "inputs" as the published code does it, or "weights" as its text has it
             (`neurosim.nn.masked`). Neurons that lose all inputs are allowed; a warning counts them.
+        rank: filter banks of a low-rank layer.
     """
     require_choice("plan", plan, PLANS)
-    require_choice("connectivity", connectivity, ("conv", "local"))
+    require_choice("connectivity", connectivity, ("conv", "local", "low-rank"))
     require_choice("fans", fans, ("layer", "position"))
     require_choice("severed", severed, ("inputs", "weights"))
     require(classes >= 1, "classes", classes, ">= 1")
     require(in_channels >= 1, "in_channels", in_channels, ">= 1")
     require(0 <= probability < 1, "probability", probability, "at least 0 and below 1")
+    whole = connectivity != "low-rank" or not probability
+    require(whole, "probability", probability, "0 for low-rank layers, which have no patterns")
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     channels, size, alone = in_channels, input_size, {}
     for number, (kernel, outputs, stride) in enumerate(PLANS[plan], start=1):
@@ -73,7 +79,7 @@ def free(
         require(min(size) >= kernel, "input_size", input_size, needed)
         layer = _layer(channels, outputs, kernel, stride, size, connectivity, fans)
         if probability:
-            unknown = size if connectivity == "conv" else None  # what a layer does not know itself
+            unknown = None if connectivity == "local" else size  # what a layer does not know itself
             if severed == "inputs":
                 sever_inputs(layer, probability, unknown)
             else:
@@ -94,7 +100,10 @@ def free(
             f"{lost}; all that they can show is their bias",
             stacklevel=2,
         )
-    return nn.Sequential(modules)
+    network = nn.Sequential(modules)
+    if connectivity == "low-rank":
+        to_low_rank(network, torch.zeros(1, in_channels, *input_size), rank, inplace=True)
+    return network
 
 
 def _layer(
@@ -107,7 +116,7 @@ def _layer(
     fans: Fans,
 ) -> nn.Conv2d | LocallyConnected2d:
     """One shared or free layer with its first weights."""
-    if connectivity == "conv":
+    if connectivity != "local":
         return _xavier(nn.Conv2d(channels, outputs, kernel, stride))
     taps = kernel**2
 

@@ -111,16 +111,12 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
 
 
 def _build_free(settings: NetworkSettings, common: dict[str, Any]) -> nn.Module:
-    """A free convolutional network or its twin; there are no others than the published ones."""
-    published = {"width": 1.0, "conv_first": 0, "init": "independent"}
-    for name, value in published.items():
-        if (got := getattr(settings, name)) != value:
-            option = f"--{name.replace('_', '-')}"
-            raise InvalidArgument(f"{option} must be {value} for {settings.model}, got {got!r}")
+    """A free convolutional network, its twin, or one of low rank."""
     return free(
         FREE[settings.model],
         **{name: value for name, value in common.items() if name != "init"},
         fans=settings.fans,
         probability=settings.severed,
         severed=settings.sever,
+        rank=settings.rank,
     )

@@ -143,7 +143,7 @@ class Recorder:
                     run.constant(
                         f"{group}/present", whole, dims[1:], description="connections there are"
                     )
-        for name, layer in self.banks.items():
+        for name, layer in self.banks.items() if self.settings.snapshot_weights else ():
             self._declare_banks(run, name, layer)
         if self._maps:
             run.scale("map", list(self._maps), description="2d local layers")
@@ -187,8 +187,10 @@ class Recorder:
             run.constant(f"{group}/{name}", shaped, places, description=what)
 
     @property
-    def _maps(self) -> dict[str, LocallyConnected2d]:
-        return {n: m for n, m in self.kept.items() if isinstance(m, LocallyConnected2d)}
+    def _maps(self) -> dict[str, LocallyConnected2d | LowRankLocal2d]:
+        """Layers whose filters are compared; of low-rank ones, if they do not depend on images."""
+        local = {n: m for n, m in self.kept.items() if isinstance(m, LocallyConnected2d)}
+        return local | {n: m for n, m in self.banks.items() if not m.input_dependent}
 
     def due(self, step: int) -> bool:
         """Whether this step, counted from 0, is recorded: the first, and every n-th after it."""
@@ -278,7 +280,7 @@ class Recorder:
             weight = module.weight.detach().to("cpu", kind, copy=True)
             row[f"weights/{name}/weight"] = _numpy_later(weight)
             size += weight.nbytes
-        for name, layer in self.banks.items():
+        for name, layer in self.banks.items() if self.settings.snapshot_weights else ():
             taken = {"banks": layer.aligned()[0]}
             if not layer.input_dependent:
                 taken["combining"] = layer.combining()
@@ -287,7 +289,7 @@ class Recorder:
                 row[f"weights/{name}/{what}"] = _numpy_later(copied)
                 size += copied.nbytes
         if self._maps:
-            found = torch.stack([filter_distances(layer) for layer in self._maps.values()])
+            found = torch.stack([filter_distances(_filters(m)) for m in self._maps.values()])
             distances = found.double().cpu().numpy()  # (maps, radii, kinds)
             row["euclidean_distance"], row["cosine_distance"] = distances[..., 0], distances[..., 1]
         self._file.append("snapshot", row, size=size)
@@ -299,6 +301,11 @@ class Recorder:
     def close(self, status: str = Status.COMPLETE, message: str = "") -> None:
         """End the run file."""
         self._file.close(status, message)
+
+
+def _filters(layer: LocallyConnected2d | LowRankLocal2d) -> LocallyConnected2d:
+    """The layer, or what a low-rank one amounts to."""
+    return layer if isinstance(layer, LocallyConnected2d) else layer.expanded()
 
 
 def _numpy_later(weight: Tensor) -> Callable[[], np.ndarray]:

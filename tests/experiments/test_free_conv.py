@@ -184,12 +184,13 @@ def test_connections_and_routes(capsys: pytest.CaptureFixture[str]) -> None:
     with RunReader("c/digits-translated-fcn-translation0.1-vcp0.9-fold0-seed0.h5") as run:
         assert run.status is Status.COMPLETE
         assert run.config["network"]["severed"] == 0.9
-    words = "free-routes --strengths 0 0.2 --intervals 1 --held-out 0 2 --out r"
+    words = "free-routes --strengths 0 0.2 --intervals 1 --ranks 2 --held-out 0 2 --out r"
     found = command(capsys, words)
     routes_ = {(row["route"], row["label"]) for row in found["routes"]}
     assert routes_ == {
         ("convolution", "CNN 0"), ("convolution", "CNN 0.2"), ("data", "0"), ("data", "0.2"),
         ("sleep", "ws1"), ("sleep", "circuit"), ("both", "ws1"), ("both", "circuit"),
+        ("low rank", "rank2"),
     }  # fmt: skip
     with RunReader("r/digits-translated-fcn-ws1-plain-fold2-seed0.h5") as run:
         assert run.config["sleep"]["sleep"] == "instant"
@@ -197,6 +198,7 @@ def test_connections_and_routes(capsys: pytest.CaptureFixture[str]) -> None:
     by_label = {(row["route"], row["label"]): row for row in found["routes"]}
     assert by_label["convolution", "CNN 0"]["unshared"][0] == 0
     assert by_label["sleep", "ws1"]["unshared"][0] < 0.5 < by_label["data", "0"]["unshared"][0]
+    assert 0 < by_label["low rank", "rank2"]["cos_1"][0] < 0.5  # they start equal
     assert by_label["sleep", "ws1"]["cos_1"][0] > 0.9  # neighbours are in different grids
 
 

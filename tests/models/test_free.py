@@ -12,7 +12,7 @@ from torch import nn
 
 from neurosim.errors import InvalidArgument
 from neurosim.models import free
-from neurosim.nn import LocallyConnected2d
+from neurosim.nn import LocallyConnected2d, LowRankLocal2d
 from neurosim.nn.masked import mask_of
 from neurosim.sleep import local_layers
 
@@ -63,6 +63,19 @@ def test_a_free_network_with_equal_filters_is_its_twin(plan: str) -> None:
             fcn.get_submodule(name).load_state_dict(cnn.get_submodule(name).state_dict())
     x = torch.rand(3, SHAPES[plan][1], *SHAPES[plan][0], dtype=torch.float64)
     torch.testing.assert_close(fcn(x), cnn(x), rtol=1e-12, atol=1e-12)
+
+
+def test_low_rank_networks_lie_between() -> None:
+    """They start as the convolution that their banks average to."""
+    mixed = built("mnist", "low-rank", rank=3)
+    for layer in layers(mixed):
+        assert isinstance(layer, LowRankLocal2d)
+        assert layer.rank == 3
+    filters = layers(mixed)[0].expanded().weight
+    torch.testing.assert_close(filters, filters[:1, :1].expand_as(filters))
+    assert mixed(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    with pytest.raises(InvalidArgument, match="probability must be 0 for low-rank layers"):
+        built("mnist", "low-rank", probability=0.5)
 
 
 @pytest.mark.parametrize("fans", ["layer", "position"])
@@ -144,7 +157,7 @@ def test_probability_up_to_99_per_cent_still_trains() -> None:
         ({"probability": -0.1}, "below 1, got -0.1"),
         ({"fans": "filter"}, "fans must be one of layer, position"),
         ({"severed": "outputs"}, "severed must be one of inputs, weights"),
-        ({"connectivity": "free"}, "connectivity must be one of conv, local"),
+        ({"connectivity": "free"}, "connectivity must be one of conv, local, low-rank"),
         ({"classes": 0}, "classes must be >= 1"),
         ({"in_channels": 0}, "in_channels must be >= 1"),
     ],

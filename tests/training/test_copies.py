@@ -119,11 +119,15 @@ def test_a_fold_is_held_out(tmp_path: Path, settings: Make) -> None:
         ({"evaluations": ("edge-noise:0.1",)}, "larger than the frame, 11 pixels or more"),
         ({"distort": "noise:0.1", "pad": 2}, "pad must be 0 for images with noise:0.1"),
         ({"patience": 0}, "--patience must be >= 1"),
-        ({"severed": 0.5}, "--severed must be 0 for --model simple, got 0.5"),
+        ({"severed": 0.5}, "--severed must be 0.0 for --model simple, got 0.5"),
         ({"severed": 1.0}, "--severed must be at least 0 and below 1"),
         ({"model": "free-mnist", "width": 1.0}, "input_size must be large enough"),
-        ({"model": "free-mnist", "width": 2.0}, "--width must be 1.0 for free-mnist, got 2.0"),
+        (
+            {"model": "free-mnist", "width": 2.0},
+            "--width must be 1.0 for --model free-mnist",
+        ),
         ({"model": "free-cifar", "width": 1.0, "init": "copy"}, "--init must be independent"),
+        ({"connectivity": "low-rank"}, "--connectivity must be conv or local for --model simple"),
     ],
 )
 def test_bad_settings(tmp_path: Path, settings: Make, options: dict, message: str) -> None:

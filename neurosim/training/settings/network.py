@@ -11,11 +11,11 @@ from neurosim.models.lrlc import Depth, Layer
 from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
 from neurosim.training.settings.choices import check_choices
 
-Connectivity = Literal["conv", "local"]
+Connectivity = Literal["conv", "local", "low-rank"]
 
 # Settings that models look at.
 ORDINARY = ("connectivity", "width", "conv_first", "init")
-FREE = ("connectivity", "fans", "severed", "sever")
+FREE = ("connectivity", "rank", "fans", "severed", "sever")
 USED = {
     "lrlc": ("layer", "depth", "rank", "sharing", "normalisation", "combining"),
     "free-mnist": FREE,
@@ -32,7 +32,7 @@ class NetworkSettings:
     ] = "simple"
     """Architecture."""
     connectivity: Connectivity = "local"
-    """Shared filters, or a filter of its own at every position."""
+    """Shared filters, one of its own at every position, or (free-*) mixtures of --rank ones."""
     width: float = 1.0
     """Factor on the number of channels (0.5 for the paper's ResNet-18)."""
     conv_first: int = 0
@@ -44,7 +44,7 @@ class NetworkSettings:
     depth: Depth = "3"
     """lrlc: which of the three layers that is."""
     rank: int = 2
-    """lrlc: number of filter banks of low-rank layers, or what wide ones match."""
+    """lrlc, free-*: number of filter banks of low-rank layers, or what wide ones match."""
     sharing: Sharing | None = None
     """lrlc: fixed combining weights of rows and columns (default), of either, or of positions."""
     normalisation: Normalisation = "softmax"
@@ -52,7 +52,7 @@ class NetworkSettings:
     combining: CombiningInit = "conv"
     """lrlc: fixed combining weights start all equal (conv) or random."""
     fans: Literal["layer", "position"] = "layer"
-    """free-*: connections that Xavier's limits count: those of a layer, as published, or a filter."""
+    """free-*: connections that Xavier's limits count: a layer's, as published, or a filter's."""
     severed: float = 0.0
     """free-*: probability that a connection is absent for life."""
     sever: Literal["inputs", "weights"] = "inputs"
@@ -67,6 +67,10 @@ class NetworkSettings:
         probable = 0 <= self.severed < 1
         require(probable, "--severed", self.severed, "at least 0 and below 1")
         self._refuse_unused()
+        if self.connectivity == "low-rank" and not self.model.startswith("free-"):
+            raise InvalidArgument(
+                f"--connectivity must be conv or local for --model {self.model}, got low-rank"
+            )
 
     def _refuse_unused(self) -> None:
         """Refuse what the model would not look at."""
