@@ -20,12 +20,8 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from neurosim.errors import InvalidArgument, require, require_choice
-from neurosim.nn.local import (
-    LocallyConnected,
-    LocallyConnected1d,
-    LocallyConnected2d,
-    LocallyConnected3d,
-)
+from neurosim.nn.dense import LOCAL, Dense, localised
+from neurosim.nn.local import LocallyConnected
 from neurosim.nn.low_rank import LowRankLocal2d
 from neurosim.nn.masked import MASKED, connect, mask_of
 from neurosim.nn.ops.local import check_backend
@@ -38,7 +34,6 @@ Init = Literal["independent", "copy"] | float
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 KNOWN = (*(MASKED[conv] for conv in CONV.values()), *CONV.values())  # subclasses first
-LOCAL = {1: LocallyConnected1d, 2: LocallyConnected2d, 3: LocallyConnected3d}
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -76,6 +71,8 @@ def to_local(
     """A copy of `model` in which every convolution is a locally connected layer.
 
     Low-rank layers become the locally connected ones with the same outputs, whatever `init`.
+    `Dense` layers, which `to_dense` has made, become local again if their weights lie in their
+    receptive fields (`init` "copy") or are drawn anew.
 
     Names, devices, dtypes, modes, hooks, `requires_grad` and biases (one per channel, with their
     values) stay. A module that has several names or is called several times stays shared among
@@ -110,7 +107,7 @@ def to_local(
         twin.name = name
         return lambda conv: _filled(twin, conv, init)
 
-    expanded = _expanded(model, backend)
+    expanded = _expanded(model, init, backend)
     if expanded and not named(model, (*CONV.values(), *TRANSPOSED)):
         model = model if inplace else deepcopy(model)
     else:
@@ -163,9 +160,12 @@ def replace_convolutions(
     return model
 
 
-def _expanded(model: nn.Module, backend: str) -> dict[str, LocallyConnected]:
-    """What low-rank layers are when every position has filters of its own, by first name."""
-    found = {}
+def _expanded(model: nn.Module, init: Init, backend: str) -> dict[str, LocallyConnected]:
+    """Low-rank and dense layers with filters of its own for every position, by first name."""
+    found = {
+        name: localised(layer, name, init)  # type: ignore[arg-type]
+        for layer, (name, *_) in named(model, (Dense,)).items()
+    }
     for layer, (name, *_) in named(model, (LowRankLocal2d,)).items():
         try:
             found[name] = layer.expanded(backend)  # type: ignore[operator]
@@ -235,8 +235,13 @@ def _arguments(model: nn.Module, example: Example) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def _input_sizes(model: nn.Module, example: Example) -> dict[str, list[tuple[int, ...]]]:
-    """The input sizes at which every convolution is used, in the order they are reached."""
+def _input_sizes(
+    model: nn.Module, example: Example, kinds: tuple[type, ...] = (*CONV.values(), *TRANSPOSED)
+) -> dict[str, list[tuple[int, ...]]]:
+    """The input sizes at which every convolution is used, in the order they are reached.
+
+    Or every module of other kinds, by their weight or, for norms, all that follows the channels.
+    """
     arguments = _arguments(model, example)
     scratch = deepcopy(model).eval()
     sizes: dict[str, list[tuple[int, ...]]] = {}
@@ -245,7 +250,7 @@ def _input_sizes(model: nn.Module, example: Example) -> dict[str, list[tuple[int
     def watch(name: str, conv: nn.Module) -> None:
         def enter(conv: Any, inputs: tuple, kwargs: dict) -> None:
             x = inputs[0] if inputs else kwargs["input"]
-            size = tuple(x.shape[2 - conv.weight.ndim :])
+            size = tuple(x.shape[2 if conv.weight.ndim == 1 else 2 - conv.weight.ndim :])
             running.append(name)
             found = sizes.setdefault(name, [])
             if size not in found:
@@ -254,7 +259,7 @@ def _input_sizes(model: nn.Module, example: Example) -> dict[str, list[tuple[int
         conv.register_forward_pre_hook(enter, with_kwargs=True)
         conv.register_forward_hook(lambda *_: running.clear())
 
-    for conv, (name, *_) in named(scratch, (*CONV.values(), *TRANSPOSED)).items():
+    for conv, (name, *_) in named(scratch, kinds).items():
         watch(name, conv)
     devices = {p.device for p in model.parameters() if p.device.type not in ("cpu", "meta")}
     kind = next((device.type for device in devices), "cuda")

@@ -1,4 +1,4 @@
-"""beta-LASSO (Neyshabur 2020, Algorithm 1): an l1 penalty and a threshold that weights must pass."""
+"""beta-LASSO (Neyshabur 2020, Algorithm 1): an l1 penalty, and a threshold for weights to pass."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def _in_parts(kernel: Callable[..., None], arrays: list[Values], by: Update) -> 
         kernel(*arrays, *numbers)
         return
     bounds = np.linspace(0, size, threads + 1, dtype=int)
-    parts = [[a[i:j] for a in arrays] for i, j in zip(bounds, bounds[1:], strict=False)]
+    parts = [[a[i:j] for a in arrays] for i, j in pairwise(bounds)]
     list(_pool(threads).map(lambda part: kernel(*part, *numbers), parts))
 
 

@@ -1,0 +1,207 @@
+"""Fully connected layers between maps: what convolutions and local layers are special cases of.
+
+Every layer with receptive fields is a fully connected one most of whose weights are zero
+(d'Ascoli et al. 2019; Neyshabur 2020, Sec. 2). With output channel o at position p, input
+channel c at position q, and the tap t by which p sees q,
+
+    weight[(o, p), (c, q)] = sum over taps t of p that see q of filter[p][o, c, t]
+
+`dense_weight` embeds filters like that, and `local_weight` takes them out again where nothing
+lies outside of their receptive fields.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neurosim.errors import InvalidArgument, require
+from neurosim.nn.local import (
+    LocallyConnected,
+    LocallyConnected1d,
+    LocallyConnected2d,
+    LocallyConnected3d,
+)
+
+LOCAL = {1: LocallyConnected1d, 2: LocallyConnected2d, 3: LocallyConnected3d}
+
+
+class Dense(nn.Linear):
+    """A fully connected layer from maps to maps: (N, *input_shape) -> (N, *output_shape).
+
+    `weight` and `bias` are those of `nn.Linear` over all units, channels first. `origin` are the
+    arguments of the locally connected layer that it embeds, if it was made from one: where its
+    receptive fields would be.
+    """
+
+    origin: dict[str, Any] | None = None
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        output_shape: Sequence[int],
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        for name, shape in (("input_shape", input_shape), ("output_shape", output_shape)):
+            valid = len(shape) >= 1 and all(size >= 1 for size in shape)
+            require(valid, name, tuple(shape), "channels and sizes, each >= 1")
+        self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
+        units = math.prod(self.input_shape), math.prod(self.output_shape)
+        super().__init__(*units, bias, device, dtype)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Kaiming normal with fan-in and ReLU gain; biases uniform within 1 / sqrt(fan-in)."""
+        self.weight.normal_(0, math.sqrt(2 / self.in_features))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features)
+            self.bias.uniform_(-bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
+        """(N, *input_shape) -> (N, *output_shape)."""
+        if tuple(input.shape[1:]) != self.input_shape:
+            raise InvalidArgument(
+                f"input of Dense must be of shape {self.input_shape} after a batch axis, got "
+                f"{tuple(input.shape)}"
+            )
+        return super().forward(input.flatten(1)).unflatten(1, self.output_shape)
+
+    def extra_repr(self) -> str:
+        """The shapes."""
+        return f"{self.input_shape}, {self.output_shape}, bias={self.bias is not None}"
+
+
+class UnitNorm(nn.BatchNorm1d):
+    """Batch norm of every unit of a map by itself: what fully connected layers have.
+
+    Statistics of a channel tie its units together and would know which units form a map.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
+        """(N, C, *space) -> (N, C, *space)."""
+        return super().forward(input.flatten(1)).view_as(input)
+
+
+def seen(layer: LocallyConnected) -> Tensor:
+    """Which input position every tap of every output position sees, (taps, positions).
+
+    Positions of an image are counted in the order of memory; padding with zeros is -1.
+    """
+    size, axes = layer.input_size, layer.axes
+    numbers = torch.arange(math.prod(size), dtype=torch.float64).view(1, 1, *size) + 1
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    pads = layer._pad
+    if layer.padding_mode == "zeros":
+        g = layer.geometry
+        pads = [n for pair in zip(reversed(g.before), reversed(g.after), strict=True) for n in pair]
+    padded = functional.pad(numbers, pads, mode=mode)[0, 0] if any(pads) else numbers[0, 0]
+    found = torch.stack([padded[tap].flatten() for tap in layer.geometry.taps()])
+    assert padded.ndim == axes
+    return found.long() - 1
+
+
+@torch.no_grad()
+def dense_weight(layer: LocallyConnected, filters: Tensor | None = None) -> Tensor:
+    """The layer's filters among zeros, (O P, C Q); others than its own may be given."""
+    filters = layer.weight if filters is None else filters
+    if layer.present is not None:
+        filters = filters * layer.present
+    where, g = seen(layer).to(filters.device), layer.groups
+    positions = layer.geometry.positions
+    by_tap = filters.flatten(0, layer.axes - 1).flatten(3)  # (P, O, C / g, taps)
+    image = math.prod(layer.input_size)
+    found = filters.new_zeros(g, layer.out_channels // g, positions, layer.in_channels // g, image)
+    for tap, q in enumerate(where):
+        p = (q >= 0).nonzero().flatten()
+        values = by_tap[p, ..., tap].unflatten(1, (g, -1))  # (p, g, O / g, C / g)
+        for group in range(g):
+            found[group][:, p, :, q[p]] += values[:, group]
+    if g == 1:
+        return found.view(layer.out_channels * positions, -1)
+    blocks = [found[group].flatten(0, 1).flatten(1) for group in range(g)]
+    return torch.block_diag(*blocks)
+
+
+@torch.no_grad()
+def local_weight(weight: Tensor, layer: LocallyConnected) -> tuple[Tensor, int]:
+    """What of a fully connected weight lies in the layer's receptive fields, as its filters.
+
+    And the number of non-zero weights that lie outside of them.
+    """
+    if layer.padding_mode != "zeros":
+        raise InvalidArgument(
+            f'padding_mode must be "zeros" for a receptive field that sees every input once, got '
+            f"{layer.padding_mode!r}"
+        )
+    where, g, positions = seen(layer).to(weight.device), layer.groups, layer.geometry.positions
+    image = math.prod(layer.input_size)
+    whole = weight.view(layer.out_channels, positions, layer.in_channels, image)
+    filters = layer.weight.detach().new_zeros(layer.weight.shape, device=weight.device)
+    by_tap = filters.flatten(0, layer.axes - 1).flatten(3)
+    rows, columns = layer.out_channels // g, layer.in_channels // g
+    for tap, q in enumerate(where):
+        p = (q >= 0).nonzero().flatten()
+        for group in range(g):
+            o, c = (slice(group * n, (group + 1) * n) for n in (rows, columns))
+            by_tap[p, o, :, tap] = whole[o][:, p][:, :, c][
+                :, torch.arange(len(p), device=p.device), :, q[p]
+            ]
+    filters = by_tap.view(filters.shape)
+    outside = int(weight.count_nonzero()) - int(filters.count_nonzero())
+    return filters, outside
+
+
+def localised(layer: Dense, name: str, init: str | float) -> LocallyConnected:
+    """The locally connected layer that a dense one embeds, with a bias for every position.
+
+    `init` "copy" keeps the weights and refuses those outside of the receptive fields; others
+    draw them anew, as `to_local` has it.
+    """
+    if layer.origin is None:
+        raise InvalidArgument(
+            f"layer {name!r} must have receptive fields to become local, got a Dense whose origin "
+            "is None: set it to the arguments of a locally connected layer"
+        )
+    bias = "position" if layer.bias is not None else False
+    drawn = 0.0 if init == "copy" else init
+    kind, like = LOCAL[len(layer.output_shape) - 1], layer.weight
+    local = kind(**layer.origin | {"bias": bias, "init": drawn}, device="meta", dtype=like.dtype)
+    local = local.to_empty(device=like.device)
+    local.name = name
+    if init == "copy":
+        filters, outside = local_weight(layer.weight, local)
+        if outside:
+            count = int(layer.weight.count_nonzero())
+            raise InvalidArgument(
+                f"layer {name!r} must be local to become locally connected, got {outside:,} of "
+                f"{count:,} non-zero weights outside of its receptive fields of size "
+                f"{local.kernel_size}: arrange its units (neurosim.nn.arrange), set such weights "
+                "to 0 (neurosim.nn.restrict), or take larger ones"
+            )
+        with torch.no_grad():
+            local.weight.copy_(filters)
+            if layer.bias is not None and local.bias is not None:
+                local.bias.copy_(layer.bias.view_as(local.bias))
+    else:
+        local.reset_parameters()
+    local.weight.requires_grad_(layer.weight.requires_grad)
+    return local.train(layer.training)
+
+
+@torch.no_grad()
+def restrict(layer: Dense) -> float:
+    """Set weights outside of the layer's receptive fields to 0; the share of |w| that is lost."""
+    if layer.origin is None:
+        raise InvalidArgument("layer must have an origin, whose receptive fields it is cut to")
+    before = layer.weight.abs().sum()
+    inside = LOCAL[len(layer.output_shape) - 1](**layer.origin, device="meta")
+    filters, _ = local_weight(layer.weight, inside)
+    layer.weight.copy_(dense_weight(inside, filters))
+    return float(1 - layer.weight.abs().sum() / before.clamp_min(1e-30))

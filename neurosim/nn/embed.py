@@ -1,0 +1,124 @@
+"""Any convolutional or locally connected network as the fully connected one that it is part of.
+
+The functions of a fully connected network include those of the locally connected one with the
+same units, which include those of the convolutional one (Neyshabur 2020, Sec. 2; d'Ascoli et al.
+2019). `to_dense` takes a model up, `neurosim.nn.to_local` takes it down again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from neurosim.errors import InvalidArgument, require_choice
+from neurosim.nn.convert import (
+    CONV,
+    TRANSPOSED,
+    Example,
+    Skip,
+    _check,
+    _check_forward,
+    _input_sizes,
+    _select,
+    _settings,
+    _twin,
+    become,
+    named,
+)
+from neurosim.nn.dense import LOCAL, Dense, UnitNorm, dense_weight
+from neurosim.nn.local import LocallyConnected
+
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def to_dense(
+    model: nn.Module,
+    example: Example,
+    skip: Skip | Sequence[Skip] = 0,
+    init: Literal["copy", "independent"] = "copy",
+    *,
+    units: bool = False,
+    inplace: bool = False,
+) -> nn.Module:
+    """A copy of `model` whose convolutional and locally connected layers are fully connected.
+
+    Args:
+        model: any module; its convolutions must each be reached, at one input size.
+        example: as for `to_local`; a tensor where the model has no convolution.
+        skip: convolutions and local layers to leave as they are, as for `to_local`.
+        init: "copy" keeps outputs as they are; "independent" draws every weight anew.
+        units: whether batch norm over a channel's positions becomes one of every unit by itself,
+            with the channel's numbers: equal outputs in eval mode, but nothing is left that says
+            which units form a channel.
+        inplace: convert `model` itself instead of a copy.
+    """
+    require_choice("init", init, ("copy", "independent"))
+    kinds = (*CONV.values(), *TRANSPOSED, LocallyConnected)
+    layers = named(model, kinds)
+    if not layers:
+        raise InvalidArgument(
+            "model must contain a convolution or a locally connected layer, got "
+            f"{type(model).__name__}"
+        )
+    sizes = _input_sizes(model, example, (*kinds, *(NORMS if units else ())))
+    reached = [name for name in sizes if isinstance(model.get_submodule(name), kinds)]
+    skipped = _select(layers, reached, skip)
+    origins: dict[str, LocallyConnected] = {}
+    for layer, (name, *_) in layers.items():
+        if name in skipped:
+            continue
+        if isinstance(layer, LocallyConnected):
+            _check_forward(name, layer, LOCAL.values(), ("forward",))
+            origins[name] = layer
+        else:
+            _check(model, name, sizes.get(name, []))
+            origins[name] = _twin(layer, name, sizes[name][0], "copy", "auto")
+    model = model if inplace else deepcopy(model)
+    for name, origin in origins.items():
+        layer = model.get_submodule(name)
+        become(layer, _dense(layer, origin, init))
+    for layer, (name, *_) in named(model, NORMS).items() if units else ():
+        if name in sizes:
+            become(layer, _unit_norm(layer, sizes[name][0]))
+    return model
+
+
+@torch.no_grad()
+def _dense(layer: Any, origin: LocallyConnected, init: str) -> Dense:
+    g = origin.geometry
+    shapes = (origin.in_channels, *origin.input_size), (origin.out_channels, *g.output_size)
+    dense = Dense(*shapes, layer.bias is not None, device="meta", dtype=layer.weight.dtype)
+    dense.origin = _settings(origin) | {"input_size": origin.input_size}
+    del dense.origin["device"], dense.origin["dtype"]
+    if init == "independent":
+        dense = dense.to_empty(device=layer.weight.device)
+        dense.reset_parameters()
+    else:
+        mask = getattr(layer, "present", None)
+        filters = layer.weight if mask is None else layer.weight * mask
+        filters = filters.expand(origin.weight.shape)
+        dense.weight = nn.Parameter(dense_weight(origin, filters))
+    if layer.bias is not None:
+        bias = layer.bias if layer.bias.ndim > 1 else layer.bias[:, None]
+        dense.bias = nn.Parameter(bias.flatten(1).expand(-1, g.positions).flatten().clone())
+        dense.bias.requires_grad_(layer.bias.requires_grad)
+    dense.weight.requires_grad_(layer.weight.requires_grad)
+    return dense.train(layer.training)
+
+
+@torch.no_grad()
+def _unit_norm(norm: Any, space: tuple[int, ...]) -> UnitNorm:
+    """Every unit with the numbers of its channel."""
+    positions = torch.Size(space).numel()
+    units = UnitNorm(
+        norm.num_features * positions, norm.eps, norm.momentum, norm.affine,
+        norm.track_running_stats, device=norm.weight.device if norm.affine else None,
+    )  # fmt: skip
+    for name, value in norm.state_dict().items():
+        own = getattr(units, name)
+        own.copy_(value.repeat_interleave(positions) if value.ndim else value)
+    return units.train(norm.training)
