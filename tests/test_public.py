@@ -54,6 +54,7 @@ def test_one_direction() -> None:
         "neurosim/recording": {"neurosim", "neurosim.recording", "neurosim.errors"},
         "neurosim/nn": {"neurosim.nn", "neurosim.errors"},
         "neurosim/models": {"neurosim.models", "neurosim.nn", "neurosim.errors"},
+        "neurosim/optim": {"neurosim.optim", "neurosim.compiled", "neurosim.errors"},
         "neurosim/data": {"neurosim.data", "neurosim.errors", "neurosim.progress"},
         "neurosim/sleep": {
             "neurosim.sleep",
@@ -69,6 +70,7 @@ def test_one_direction() -> None:
             "neurosim.dynamics",
             "neurosim.nn",
             "neurosim.models",
+            "neurosim.optim",
             "neurosim.data",
             "neurosim.recording",
             "neurosim.errors",

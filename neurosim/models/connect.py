@@ -1,4 +1,4 @@
-"""The switch between convolution and local connectivity, the same for every model."""
+"""The switch between convolution, local and full connectivity, the same for every model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch import nn
 
 from neurosim.errors import require, require_choice
 from neurosim.nn.convert import Init, Skip, to_local
+from neurosim.nn.embed import to_dense
 
-Connectivity = Literal["conv", "local"]
+Connectivity = Literal["conv", "local", "dense"]
 
 
 def connect(
@@ -23,12 +24,19 @@ def connect(
     freeze_skipped: bool = False,
     init: Init = "independent",
 ) -> nn.Module:
-    """Local networks are the convolutional ones converted: one definition, one set of names."""
-    require_choice("connectivity", connectivity, ("conv", "local"))
+    """Local and dense networks are convolutional ones converted: one definition, one set of names.
+
+    Dense ones have batch norm of every unit by itself.
+    """
+    require_choice("connectivity", connectivity, ("conv", "local", "dense"))
     size = (input_size,) * 2 if isinstance(input_size, int) else tuple(input_size)
     valid = len(size) == 2 and all(isinstance(v, int) and v >= 1 for v in size)
     require(valid, "input_size", input_size, "a whole number >= 1 or two of them")
     if connectivity == "conv":
         return model
     shape = (1, in_channels, *size)
+    if connectivity == "dense":
+        require_choice("init of a dense network", init, ("independent", "copy"))
+        require(not freeze_skipped, "freeze_skipped", freeze_skipped, "False for a dense network")
+        return to_dense(model, shape, skip, init, units=True, inplace=True)  # type: ignore[arg-type]
     return to_local(model, shape, skip, init, freeze_skipped=freeze_skipped, inplace=True)

@@ -20,13 +20,14 @@ from neurosim.nn.convert import Init, Skip
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut around them."""
+    """Two convolutions, 3x3 unless told otherwise, and a shortcut around them."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel_size: int = 3) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        k, padding = kernel_size, kernel_size // 2
+        self.conv1 = nn.Conv2d(inputs, outputs, k, stride, padding, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, k, padding=padding, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
@@ -123,6 +124,30 @@ def resnet18(
     )
 
 
+def resnet18_small(
+    kernel_size: int = 3,
+    width: float = 1.0,
+    classes: int = 10,
+    connectivity: Connectivity = "conv",
+    input_size: int | tuple[int, int] = 32,
+    in_channels: int = 3,
+    *,
+    skip: Skip | Sequence[Skip] = 0,
+    init: Init = "independent",
+) -> nn.Module:
+    """ResNet-18 for small images with filters of any odd size (Neyshabur 2020, Sec. 4.2).
+
+    A first layer of stride 1 without pooling behind it; other arguments as for `resnet18`.
+    """
+    odd = kernel_size >= 1 and kernel_size % 2 == 1
+    require(odd, "kernel_size", kernel_size, "odd, to be centred on a pixel")
+    channels = [round(width * c) for c in (64, 128, 256, 512)]
+    require(channels[0] >= 1, "width", width, "at least 1/64, so that every block has a channel")
+    stem = _stem(in_channels, channels[0], kernel_size, stride=1)
+    model = _network(stem, channels, 2, classes, kernel_size)
+    return connect(model, connectivity, input_size, in_channels, skip, init=init)
+
+
 def _stem(inputs: int, outputs: int, kernel_size: int, stride: int) -> dict[str, nn.Module]:
     require(inputs >= 1, "in_channels", inputs, ">= 1")
     padding = kernel_size // 2
@@ -134,14 +159,18 @@ def _stem(inputs: int, outputs: int, kernel_size: int, stride: int) -> dict[str,
 
 
 def _network(
-    stem: dict[str, nn.Module], channels: Sequence[int], blocks: int, classes: int
+    stem: dict[str, nn.Module],
+    channels: Sequence[int],
+    blocks: int,
+    classes: int,
+    kernel_size: int = 3,
 ) -> nn.Sequential:
     """Stem, stages of equally many blocks that halve the image from the second on, classifier."""
     require(classes >= 1, "classes", classes, ">= 1")
     modules, inputs = OrderedDict(stem), channels[0]
     for stage, outputs in enumerate(channels, start=1):
-        first = BasicBlock(inputs, outputs, stride=1 if stage == 1 else 2)
-        rest = (BasicBlock(outputs, outputs) for _ in range(blocks - 1))
+        first = BasicBlock(inputs, outputs, 1 if stage == 1 else 2, kernel_size)
+        rest = (BasicBlock(outputs, outputs, 1, kernel_size) for _ in range(blocks - 1))
         modules[f"layer{stage}"] = nn.Sequential(first, *rest)
         inputs = outputs
     modules["avgpool"] = nn.AdaptiveAvgPool2d(1)

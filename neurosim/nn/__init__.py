@@ -4,6 +4,9 @@ from neurosim.nn.banks import Bank as Bank
 from neurosim.nn.convert import pointwise as pointwise
 from neurosim.nn.convert import to_conv as to_conv
 from neurosim.nn.convert import to_local as to_local
+from neurosim.nn.dense import Dense as Dense
+from neurosim.nn.dense import restrict as restrict
+from neurosim.nn.embed import to_dense as to_dense
 from neurosim.nn.local import LocallyConnected1d as LocallyConnected1d
 from neurosim.nn.local import LocallyConnected2d as LocallyConnected2d
 from neurosim.nn.local import LocallyConnected3d as LocallyConnected3d

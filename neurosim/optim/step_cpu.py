@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neurosim.dynamics.compiled import compiled
+from neurosim.compiled import compiled
 from neurosim.optim.step import Tensors, Update, flat, in_order_of, reference
 
 Values = NDArray[np.floating]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import nn
 
 from neurosim.data import Augment, Dataset, Distortion, Files, distortion, load
-from neurosim.errors import InvalidArgument
-from neurosim.models import free, lrlc, resnet18, resnet20, simple, vision_transformer
+from neurosim.models import (
+    deep,
+    free,
+    lrlc,
+    perceptron,
+    resnet18,
+    resnet18_small,
+    resnet20,
+    shallow,
+    simple,
+    vision_transformer,
+)
 from neurosim.models.free import Plan
+from neurosim.models.shallow_deep import WIDTH
+from neurosim.nn import PermutePixels
 from neurosim.training.settings import DataSettings, NetworkSettings
 
 FREE: dict[str, Plan] = {"free-mnist": "mnist", "free-cifar": "cifar"}
@@ -75,6 +88,14 @@ class Task(Protocol):
 
 def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn.Module:
     """The network for images of this size; its weights come from torch's global generator."""
+    network = _network(settings, data, size)
+    if not settings.permute:
+        return network
+    layers = OrderedDict([("permute", PermutePixels(size)), *network.named_children()])
+    return nn.Sequential(layers)
+
+
+def _network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn.Module:
     if settings.model == "lrlc":
         return lrlc(
             data.classes,
@@ -102,8 +123,15 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
         return simple(**common, channels=channels, skip=first)
     if settings.model == "resnet18":
         return resnet18(**common, width=width, skip=first)
-    if width != 1:
-        raise InvalidArgument(f"--width must be 1 for {settings.model}, got {width}")
+    if settings.model == "resnet18-small":
+        return resnet18_small(**common, width=width, kernel_size=settings.kernel or 3, skip=first)
+    if settings.model == "perceptron":
+        return perceptron(data.classes, size, data.channels, max(1, round(width * WIDTH)))
+    if settings.model == "shallow":
+        kernel = settings.kernel or 9
+        return shallow(**common, alpha=settings.channels, kernel_size=kernel, skip=first)
+    if settings.model == "deep":
+        return deep(**common, alpha=settings.channels, skip=first)
     if settings.model == "resnet20":
         return resnet20(**common, skip=first)
     shared = "shared" if settings.connectivity == "conv" else "local"

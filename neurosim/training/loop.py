@@ -89,7 +89,7 @@ class Training:
         }
 
         self.precision = PRECISIONS[wake.precision]
-        self.optimizer = build_optimizer(wake, self.model.parameters())
+        self.optimizer = build_optimizer(wake, self.model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=wake.precision == "float16")
         wrapped = processes.wrap(self.model)
         self.network: Callable[[Tensor], Tensor] = (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from neurosim.optim import BetaLasso, lasso_groups
 from neurosim.training.settings import OptimisationSettings
 
 
@@ -28,12 +28,13 @@ def learning_rate(settings: OptimisationSettings, epoch: float) -> float:
     return settings.lr * (1 + math.cos(math.pi * passed)) / 2
 
 
-def build_optimizer(
-    settings: OptimisationSettings, parameters: Iterable[nn.Parameter]
-) -> Optimizer:
+def build_optimizer(settings: OptimisationSettings, model: nn.Module) -> Optimizer:
     """The optimizer; fused, which reads and writes every parameter once a step."""
-    trained = [p for p in parameters if p.requires_grad]
+    trained = [p for p in model.parameters() if p.requires_grad]
     lr, decay = settings.lr, settings.weight_decay
+    if settings.optimizer == "beta-lasso":
+        groups = lasso_groups(model, settings.l1, settings.l1_first)
+        return BetaLasso(groups, lr, settings.l1, settings.beta, settings.momentum)
     if settings.optimizer == "sgd":
         return SGD(trained, lr, momentum=settings.momentum, weight_decay=decay, fused=True)
     kind = AdamW if settings.optimizer == "adamw" else Adam

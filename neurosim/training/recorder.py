@@ -1,6 +1,7 @@
 """What a training run leaves in its run file.
 
-    step      loss, learning rate, images/s; SNR, spread and norm of every local layer
+    step      loss, learning rate, images/s; SNR, spread and norm of every local layer; if asked
+              for, how many weights of every layer are not zero
     sleep     one row per sleep: its step, and statistics of every layer before and after
     epoch     loss and accuracies on the training images as they were trained with, on the test
               (or validation) images, and on distorted copies of these
@@ -123,6 +124,12 @@ class Recorder:
             run.dataset(
                 "split_top1", ("end", "split"), "f8", description="top1 on each, in the end"
             )
+        if self.settings.nonzeros:
+            run.scale("weight_layer", list(self.weighted), description="layers with a weight")
+            sizes = np.array([module.weight.numel() for module in self.weighted.values()])
+            run.constant("parameters", sizes, ("weight_layer",), description="all weights")
+            what = "weights that are not zero"
+            run.dataset("nonzeros", ("step", "weight_layer"), "i8", description=what)
         if self.settings.snapshot_every is not None:
             run.scale("snapshot", dtype="i8", description="optimizer steps done")
             self._declare_snapshots(run)
@@ -213,6 +220,11 @@ class Recorder:
         ]
         return torch.stack(norms).double().cpu().numpy()
 
+    def nonzeros(self) -> np.ndarray:
+        """(layers,) weights that are not zero; one wait for the device."""
+        counts = [module.weight.detach().count_nonzero() for module in self.weighted.values()]
+        return torch.stack(counts).cpu().numpy()
+
     def step(
         self,
         done: int,
@@ -233,6 +245,8 @@ class Recorder:
             row["statistics"] = statistics
         if gradients is not None:
             row["gradient_norm"] = gradients
+        if self.settings.nonzeros:
+            row["nonzeros"] = self.nonzeros()
         self._file.append("step", row)
 
     def sleep(self, done: int, before: np.ndarray | None, after: np.ndarray | None) -> None:

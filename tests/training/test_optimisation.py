@@ -89,9 +89,10 @@ def reference(kind: str, w: float, gradients: list[float], lr: float, decay: flo
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
 def test_optimizers(kind: str) -> None:
     settings = OptimisationSettings(optimizer=kind, lr=5.0, weight_decay=0.1, momentum=0.9)  # type: ignore[arg-type]
-    weight = torch.nn.Parameter(torch.tensor([2.0]))
-    frozen = torch.nn.Parameter(torch.tensor([3.0]), requires_grad=False)
-    optimizer = build_optimizer(settings, [weight, frozen])
+    model = torch.nn.Module()
+    weight = model.weight = torch.nn.Parameter(torch.tensor([2.0]))
+    frozen = model.frozen = torch.nn.Parameter(torch.tensor([3.0]), requires_grad=False)
+    optimizer = build_optimizer(settings, model)
     set_learning_rate(optimizer, 0.01)
     gradients = [0.5, -1.0, 2.0]
     for gradient in gradients:

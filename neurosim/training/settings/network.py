@@ -11,15 +11,42 @@ from neurosim.models.lrlc import Depth, Layer
 from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
 from neurosim.training.settings.choices import check_choices
 
-Connectivity = Literal["conv", "local", "low-rank"]
+Connectivity = Literal["conv", "local", "dense", "low-rank"]
+Model = Literal[
+    "simple",
+    "resnet20",
+    "resnet18",
+    "resnet18-small",
+    "transformer",
+    "shallow",
+    "deep",
+    "perceptron",
+    "lrlc",
+    "free-mnist",
+    "free-cifar",
+]
 
-# Settings that models look at.
-ORDINARY = ("connectivity", "width", "conv_first", "init")
+# Settings that models look at, and how they may be connected.
+ORDINARY = ("connectivity", "conv_first", "init", "permute")
 FREE = ("connectivity", "rank", "fans", "severed", "sever")
-USED = {
+USED: dict[Model, tuple[str, ...]] = {
+    "simple": (*ORDINARY, "width"),
+    "resnet20": ORDINARY,
+    "resnet18": (*ORDINARY, "width"),
+    "resnet18-small": (*ORDINARY, "width", "kernel"),
+    "transformer": ("connectivity", "conv_first", "init"),
+    "shallow": (*ORDINARY, "channels", "kernel"),
+    "deep": (*ORDINARY, "channels"),
+    "perceptron": ("connectivity", "width", "permute"),
     "lrlc": ("layer", "depth", "rank", "sharing", "normalisation", "combining"),
     "free-mnist": FREE,
     "free-cifar": FREE,
+}
+CONNECTIVITIES: dict[Model, tuple[Connectivity, ...]] = {
+    "transformer": ("conv", "local"),
+    "perceptron": ("dense",),
+    "free-mnist": ("conv", "local", "low-rank"),
+    "free-cifar": ("conv", "local", "low-rank"),
 }
 
 
@@ -27,12 +54,15 @@ USED = {
 class NetworkSettings:
     """The network that is trained."""
 
-    model: Literal[
-        "simple", "resnet20", "resnet18", "transformer", "lrlc", "free-mnist", "free-cifar"
-    ] = "simple"
+    model: Model = "simple"
     """Architecture."""
     connectivity: Connectivity = "local"
-    """Shared filters, one of its own at every position, or (free-*) mixtures of --rank ones."""
+    """Shared filters, one of its own at every position, all weights between two maps, or (free-*)
+    mixtures of --rank filters."""
+    channels: int = 16
+    """Channels of the first layer of shallow and deep networks (the paper's alpha: 150 and 15)."""
+    kernel: int | None = None
+    """Size of the filters of shallow (default: 9) and resnet18-small (default: 3) networks."""
     width: float = 1.0
     """Factor on the number of channels (0.5 for the paper's ResNet-18)."""
     conv_first: int = 0
@@ -57,6 +87,8 @@ class NetworkSettings:
     """free-*: probability that a connection is absent for life."""
     sever: Literal["inputs", "weights"] = "inputs"
     """free-*: what is absent, inputs as the published code has it, or weights as its text."""
+    permute: bool = False
+    """Show pixels in an order of chance, the same for all images and runs."""
 
     def check(self) -> None:
         """Refuse what makes no sense."""
@@ -66,18 +98,18 @@ class NetworkSettings:
         require(self.rank >= 1, "--rank", self.rank, ">= 1")
         probable = 0 <= self.severed < 1
         require(probable, "--severed", self.severed, "at least 0 and below 1")
+        require(self.channels >= 1, "--channels", self.channels, ">= 1")
+        require(self.kernel is None or self.kernel >= 1, "--kernel", self.kernel, ">= 1")
         self._refuse_unused()
-        if self.connectivity == "low-rank" and not self.model.startswith("free-"):
-            raise InvalidArgument(
-                f"--connectivity must be conv or local for --model {self.model}, got low-rank"
-            )
+        possible = CONNECTIVITIES.get(self.model, ("conv", "local", "dense"))
+        allowed = f"{' or '.join(possible)} for --model {self.model}"
+        require(self.connectivity in possible, "--connectivity", self.connectivity, allowed)
 
     def _refuse_unused(self) -> None:
         """Refuse what the model would not look at."""
-        used = USED.get(self.model, ORDINARY)
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("model", *used) and value != field.default:
+            if field.name not in ("model", *USED[self.model]) and value != field.default:
                 raise InvalidArgument(
                     f"--{field.name.replace('_', '-')} must be {field.default} for --model "
                     f"{self.model}, got {value}"

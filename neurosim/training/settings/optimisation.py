@@ -16,14 +16,20 @@ Precision = Literal["float32", "bfloat16", "float16"]
 class OptimisationSettings:
     """How the wake phase moves weights."""
 
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """AdamW as in the paper, or another."""
+    optimizer: Literal["adamw", "adam", "sgd", "beta-lasso"] = "adamw"
+    """AdamW as in the paper, or another; beta-LASSO is SGD that leaves no small weight."""
     lr: float = 1e-3
     """Learning rate at the start (after warm-up)."""
     weight_decay: float = 1e-2
     """Weight decay."""
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD (and of beta-LASSO, which had none in its paper)."""
+    l1: float = 0.0
+    """Penalty on weights, for beta-LASSO."""
+    l1_first: float | None = None
+    """Penalty on the weights of the first layer (default: as for all)."""
+    beta: float = 50.0
+    """Multiple of the penalty below which beta-LASSO sets weights to zero."""
     batch_size: int = 512
     """Images per step, over all processes."""
     epochs: int = 200
@@ -50,7 +56,19 @@ class OptimisationSettings:
         require(positive, "--lr", self.lr, "finite and > 0")
         require(self.weight_decay >= 0, "--weight-decay", self.weight_decay, ">= 0")
         require(0 <= self.momentum < 1, "--momentum", self.momentum, "at least 0 and below 1")
+        self._check_lasso()
         require(0 <= self.warmup < self.epochs, "--warmup", self.warmup, "fewer than --epochs")
         smooth = 0 <= self.label_smoothing < 1
         require(smooth, "--label-smoothing", self.label_smoothing, "at least 0 and below 1")
         require(self.patience is None or self.patience >= 1, "--patience", self.patience, ">= 1")
+
+    def _check_lasso(self) -> None:
+        for name in ("l1", "l1_first", "beta"):
+            value, option = getattr(self, name), f"--{name.replace('_', '-')}"
+            allowed = value is None or 0 <= value < math.inf
+            require(allowed, option, value, "finite and >= 0")
+            means = self.optimizer == "beta-lasso" or name == "beta" or not value
+            require(means, option, value, f"left out for --optimizer {self.optimizer}")
+        if self.optimizer == "beta-lasso":
+            decay = self.weight_decay
+            require(decay == 0, "--weight-decay", decay, "0 for --optimizer beta-lasso")

@@ -34,10 +34,12 @@ class TrainSettings:
         batch, repetitions = self.optimisation.batch_size, self.data.repetitions
         allowed = f"divisible by --repetitions = {repetitions}"
         require(batch % repetitions == 0, "--batch-size", batch, allowed)
-        if self.sleep.build() is not None and self.network.connectivity == "conv":
+        if self.sleep.build() is not None and self.network.connectivity != "local":
+            why = {"conv": "whose filters are shared anyway", "dense": "which has no filters"}
+            kind = self.network.connectivity
             raise InvalidArgument(
-                "--sleep must be none for --connectivity conv, whose filters are shared "
-                f"anyway, got {self.sleep.sleep}"
+                f"--sleep must be none for --connectivity {kind}, {why[kind]}, got "
+                f"{self.sleep.sleep}"
             )
 
     def as_json(self) -> dict[str, Any]:
