@@ -54,7 +54,7 @@ def shallow(
         input_size: of the images.
         in_channels: of the images.
         alpha: channels of the first layer.
-        kernel_size: of the first layer, odd; 9 in the paper.
+        kernel_size: of the first layer; 9 in the paper.
         skip: layers that stay convolutional, as for `resnet`.
         init: with "local" and "dense", how filters start: independent, or "copy".
     """
@@ -107,17 +107,19 @@ def _network(
     """Layers (channels, kernel, stride), a hidden layer and a classifier."""
     require(layers[0][0] >= 1, "alpha", layers[0][0], ">= 1")
     kernel = layers[0][1]
-    require(kernel >= 1 and kernel % 2, "kernel_size", kernel, "odd, to be centred on a pixel")
+    require(kernel >= 1, "kernel_size", kernel, ">= 1")
     require(classes >= 1, "classes", classes, ">= 1")
     require(in_channels >= 1, "in_channels", in_channels, ">= 1")
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     inputs, sides = in_channels, (input_size,) * 2 if isinstance(input_size, int) else input_size
     for number, (outputs, kernel, stride) in enumerate(layers, start=1):
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        padding = (kernel - 1) // 2
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         modules[f"conv{number}"] = _drawn(conv)
         modules[f"norm{number}"] = nn.BatchNorm2d(outputs)
         modules[f"relu{number}"] = nn.ReLU(inplace=True)
-        inputs, sides = outputs, tuple(-(-side // stride) for side in sides)
+        sides = tuple((side + 2 * padding - kernel) // stride + 1 for side in sides)
+        inputs = outputs
     modules["flatten"] = nn.Flatten()
     modules |= _linear(len(layers) + 1, inputs * sides[0] * sides[1], hidden)
     modules["fc"] = _drawn(nn.Linear(hidden, classes))

@@ -1,5 +1,6 @@
 """The network level: layers for torch whose neurons keep their own weights."""
 
+from neurosim.nn.arrange import arrange as arrange
 from neurosim.nn.banks import Bank as Bank
 from neurosim.nn.convert import pointwise as pointwise
 from neurosim.nn.convert import to_conv as to_conv

@@ -164,16 +164,9 @@ def localised(layer: Dense, name: str, init: str | float) -> LocallyConnected:
     `init` "copy" keeps the weights and refuses those outside of the receptive fields; others
     draw them anew, as `to_local` has it.
     """
-    if layer.origin is None:
-        raise InvalidArgument(
-            f"layer {name!r} must have receptive fields to become local, got a Dense whose origin "
-            "is None: set it to the arguments of a locally connected layer"
-        )
     bias = "position" if layer.bias is not None else False
     drawn = 0.0 if init == "copy" else init
-    kind, like = LOCAL[len(layer.output_shape) - 1], layer.weight
-    local = kind(**layer.origin | {"bias": bias, "init": drawn}, device="meta", dtype=like.dtype)
-    local = local.to_empty(device=like.device)
+    local = localised_geometry(layer, bias=bias, init=drawn).to_empty(device=layer.weight.device)
     local.name = name
     if init == "copy":
         filters, outside = local_weight(layer.weight, local)
@@ -195,13 +188,22 @@ def localised(layer: Dense, name: str, init: str | float) -> LocallyConnected:
     return local.train(layer.training)
 
 
+def localised_geometry(layer: Dense, **changes: Any) -> LocallyConnected:
+    """The locally connected layer whose receptive fields a dense one has, without memory."""
+    if layer.origin is None:
+        raise InvalidArgument(
+            "layer must have receptive fields to become local, got a Dense whose origin is None: "
+            "set it to the arguments of a locally connected layer"
+        )
+    kind = LOCAL[len(layer.output_shape) - 1]
+    return kind(**layer.origin | changes, device="meta", dtype=layer.weight.dtype)
+
+
 @torch.no_grad()
 def restrict(layer: Dense) -> float:
     """Set weights outside of the layer's receptive fields to 0; the share of |w| that is lost."""
-    if layer.origin is None:
-        raise InvalidArgument("layer must have an origin, whose receptive fields it is cut to")
     before = layer.weight.abs().sum()
-    inside = LOCAL[len(layer.output_shape) - 1](**layer.origin, device="meta")
+    inside = localised_geometry(layer)
     filters, _ = local_weight(layer.weight, inside)
     layer.weight.copy_(dense_weight(inside, filters))
     return float(1 - layer.weight.abs().sum() / before.clamp_min(1e-30))

@@ -6,8 +6,8 @@
     epoch     loss and accuracies on the training images as they were trained with, on the test
               (or validation) images, and on distorted copies of these
     end       accuracies on training, validation and test images, if they are wanted
-    snapshot  weights of chosen layers and distances between their filters; of low-rank layers
-              the banks, and fixed combining weights as images
+    snapshot  weights of chosen layers distances between local filters, locality of dense ones;
+              of low-rank layers the banks, and fixed combining weights as images
 
 Statistics before and after a sleep cost as much as a short sleep itself: where sleeps come more
 often than records of a step, they are taken as often as those, and the rows of others hold NaN.
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument
-from neurosim.nn import LocallyConnected2d, LowRankLocal2d
+from neurosim.nn import Dense, LocallyConnected2d, LowRankLocal2d
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.masked import mask_of
 from neurosim.recording import BackgroundWriter, RunWriter, Status
@@ -33,6 +33,8 @@ from neurosim.sleep import LayerStatistics, frame_of
 from neurosim.sleep.statistics import measure
 from neurosim.training.evaluation import Evaluation
 from neurosim.training.filters import RADII, filter_distances
+from neurosim.training.locality import KINDS, locality
+from neurosim.training.locality import RADII as WINDOWS
 from neurosim.training.settings import RecordSettings, TrainSettings
 
 # What spatial axes are called, by their number.
@@ -159,6 +161,18 @@ class Recorder:
                 dims = ("snapshot", "map", "radius")
                 run.dataset(f"{kind}_distance", dims, description="see training.filters")
 
+        if self._dense:
+            for name, module in self._dense.items():
+                axes, shape = ("input", "row", "column"), np.array(module.input_shape)
+                run.scale(f"weights/{name}/axis", list(axes), description="of one filter")
+                where = (f"weights/{name}/axis",)
+                run.constant(f"weights/{name}/input_shape", shape, where, description="of a filter")
+            run.scale("dense_map", list(self._dense), description="fully connected 2d layers")
+            run.scale("window", np.array(WINDOWS), description="radius around a filter's centre")
+            run.scale("order", list(KINDS), description="of weights; see training.locality")
+            dims = ("snapshot", "dense_map", "order", "window")
+            run.dataset("locality", dims, description="see training.locality")
+
     def _declare_banks(self, run: RunWriter, name: str, layer: LowRankLocal2d) -> None:
         """The banks of a low-rank layer, and the weights that combine them at every position."""
         group, shape = f"weights/{name}", layer.aligned()[0].shape
@@ -198,6 +212,12 @@ class Recorder:
         """Layers whose filters are compared; of low-rank ones, if they do not depend on images."""
         local = {n: m for n, m in self.kept.items() if isinstance(m, LocallyConnected2d)}
         return local | {n: m for n, m in self.banks.items() if not m.input_dependent}
+
+    @property
+    def _dense(self) -> dict[str, Dense]:
+        """Those over images; a snapshot says how local their filters are."""
+        kept = self.kept.items()
+        return {n: m for n, m in kept if isinstance(m, Dense) and len(m.input_shape) == 3}
 
     def due(self, step: int) -> bool:
         """Whether this step, counted from 0, is recorded: the first, and every n-th after it."""
@@ -306,6 +326,9 @@ class Recorder:
             found = torch.stack([filter_distances(_filters(m)) for m in self._maps.values()])
             distances = found.double().cpu().numpy()  # (maps, radii, kinds)
             row["euclidean_distance"], row["cosine_distance"] = distances[..., 0], distances[..., 1]
+        if self._dense:
+            found = torch.stack([locality(layer) for layer in self._dense.values()])
+            row["locality"] = found.double().cpu().numpy()
         self._file.append("snapshot", row, size=size)
 
     def flush(self) -> None:

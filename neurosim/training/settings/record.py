@@ -27,13 +27,10 @@ class RecordSettings:
     """Numbers in which snapshots are kept."""
     gradients: bool = False
     """Record the norm of every layer's gradient as well."""
-<<<<<<< HEAD
     splits: bool = False
     """At the end, evaluate on training, validation and test images, each by itself."""
-=======
     nonzeros: bool = False
     """Record how many weights of every layer are not zero as well."""
->>>>>>> 65ec1a6 (Train shallow, deep and fully connected networks by beta-LASSO; record non-zeros of every layer)
 
     def check(self) -> None:
         """Refuse what makes no sense."""
