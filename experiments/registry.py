@@ -53,6 +53,17 @@ EXPERIMENTS = {
     "free-figB": Entry("free_conv.fig_b:run", "rotations and noise do not make filters alike"),
     "free-routes": Entry("free_conv.routes:run", "data and sleep as routes to sharing (ours)"),
     "free-figC": Entry("free_conv.fig_c:run", "free nets with most connections absent"),
+    "betalasso-table1": Entry(
+        "beta_lasso.table1:run", "what depth, locality and sharing are worth"
+    ),
+    "betalasso-table2": Entry("beta_lasso.table2:run", "S-FC by SGD and by beta-LASSO"),
+    "betalasso-nonzeros": Entry("beta_lasso.nonzeros:run", "what is left of every layer (Fig. 3)"),
+    "betalasso-filters": Entry("beta_lasso.filters:run", "learned filters are local (Fig. 4)"),
+    "betalasso-kernels": Entry("beta_lasso.kernels:run", "ResNet-18 of any kernel size (Fig. 5)"),
+    "betalasso-scaling": Entry(
+        "beta_lasso.scaling:run", "parameters by size and need (Figs. 1, 2)"
+    ),
+    "from-scratch": Entry("beta_lasso.from_scratch:run", "learn locality, then share in sleep"),
 }
 
 

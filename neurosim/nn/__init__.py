@@ -14,3 +14,6 @@ from neurosim.nn.local import LocallyConnected3d as LocallyConnected3d
 from neurosim.nn.low_rank import LowRankLocal2d as LowRankLocal2d
 from neurosim.nn.low_rank_convert import low_rank_of as low_rank_of
 from neurosim.nn.low_rank_convert import to_low_rank as to_low_rank
+from neurosim.nn.permute import PermutePixels as PermutePixels
+from neurosim.nn.sparse import SparseLinear as SparseLinear
+from neurosim.nn.sparse import to_sparse as to_sparse

@@ -6,7 +6,7 @@
     epoch     loss and accuracies on the training images as they were trained with, on the test
               (or validation) images, and on distorted copies of these
     end       accuracies on training, validation and test images, if they are wanted
-    snapshot  weights of chosen layers distances between local filters, locality of dense ones;
+    snapshot  weights of chosen layers, distances between local filters, locality of dense ones;
               of low-rank layers the banks, and fixed combining weights as images
 
 Statistics before and after a sleep cost as much as a short sleep itself: where sleeps come more

@@ -1,0 +1,145 @@
+"""What every run by beta-LASSO is asked: what is left of its weights, and where they are."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.bounds import Description, describe_run
+from experiments.networks import restore
+from experiments.report import table
+from experiments.training import Outcome
+from neurosim.data import Loader
+from neurosim.errors import InvalidArgument
+from neurosim.recording import RunReader
+from neurosim.training import DataSettings
+from neurosim.training.build import build_augment, build_data
+from neurosim.training.evaluation import evaluate
+
+
+@dataclass(frozen=True)
+class Remains:
+    """The weights at the end of a run."""
+
+    variant: str
+    seed: int
+    top1: float
+    layers: tuple[str, ...]
+    parameters: NDArray[np.int64]  # (layers,)
+    nonzeros: NDArray[np.int64]  # (layers,)
+    windows: tuple[int, ...]  # radii
+    locality: NDArray[np.float64]  # (learned and two chances, radii) of the first layer, or empty
+
+
+def remains(folder: Path, outcomes: Iterable[Outcome]) -> list[Remains]:
+    """Of every run of an experiment."""
+    return [
+        _remains(folder / f"{outcome.variant.name}-seed{curves.seed}.h5", outcome.variant.name)
+        for outcome in outcomes
+        for curves in outcome.runs
+    ]
+
+
+def _remains(path: Path, variant: str) -> Remains:
+    with RunReader(path) as run:
+        local = "locality" in run.names()
+        return Remains(
+            variant,
+            run.seed,
+            float(run["top1"][-1]),
+            tuple(str(name) for name in run["weight_layer"]),
+            run["parameters"],
+            run["nonzeros"][-1],
+            tuple(int(r) for r in run["window"]) if local else (),
+            run["locality"][-1][0] if local else np.empty((3, 0)),
+        )
+
+
+def mean_with_interval(values: Sequence[float] | NDArray[np.float64], digits: int = 3) -> str:
+    """Mean and 95% t interval over seeds."""
+    array = np.asarray(values, float)
+    mean = f"{array.mean():.{digits}f}"
+    if len(array) < 2:
+        return mean
+    reach = stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
+    return f"{mean} ± {reach:.{digits}f}"
+
+
+def remains_table(found: Sequence[Remains]) -> list[str]:
+    """Accuracy, share of non-zero weights of every layer, locality and chance, over seeds."""
+    depth = max(len(one.layers) for one in found)
+    windows = next((one.windows for one in found if one.windows), ())
+    header = ["variant", "runs", "top-1", *(f"non-zero {i + 1}" for i in range(depth))]
+    header += [f"within {r}" for r in windows] + [f"chance {r}" for r in windows]
+    rows = []
+    for name in dict.fromkeys(one.variant for one in found):
+        runs = [one for one in found if one.variant == name]
+        shares = np.array([one.nonzeros / one.parameters for one in runs]).T
+        cells = [mean_with_interval([100 * one.top1 for one in runs], 2)]
+        cells += [mean_with_interval(share, 4) for share in shares]
+        cells += ["-"] * (depth - len(shares))
+        if runs[0].windows:
+            learned = np.array([one.locality[0] for one in runs]).T
+            chance = np.array([one.locality[1:].max(0) for one in runs]).T
+            cells += [mean_with_interval(values) for values in (*learned, *chance)]
+        else:
+            cells += ["-"] * (2 * len(windows))
+        rows.append([name, str(len(runs)), *cells])
+    return table(header, rows)
+
+
+def write_remains(path: Path, found: Sequence[Remains]) -> Path:
+    """One row for every run and layer; locality stands in the first layer's row."""
+    windows = next((one.windows for one in found if one.windows), ())
+    kinds = ("learned", "chance_pixels", "chance_units")
+    columns = [f"{kind}_within_{r}" for kind in kinds for r in windows]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        header = ["variant", "seed", "top1", "layer", "parameters", "nonzeros", *columns]
+        writer.writerow(header)
+        for one in found:
+            for number, layer in enumerate(one.layers):
+                counts = int(one.parameters[number]), int(one.nonzeros[number])
+                local = [f"{v:.6g}" for v in one.locality.ravel()] if number == 0 else []
+                row = [one.variant, one.seed, f"{one.top1:.6g}", layer, *counts, *local]
+                writer.writerow(row + [""] * (len(header) - len(row)))
+    return path
+
+
+def training_accuracy(run_file: Path, data: Path | None, device: str = "cpu") -> tuple[float, int]:
+    """Share of the training images, as they are, that a run's last network knows; their number."""
+    about, network = restore(run_file, data)
+    with RunReader(run_file) as run:
+        settings, seed = DataSettings(**{**run.config["data"], "data": data}), run.seed
+    images = build_data(settings, seed)
+    augment = build_augment(settings, images).evaluation()
+    loader = Loader(images.train, 256, mean=about.mean, std=about.std, augment=augment)
+    found = evaluate(network.to(device), ((x.to(device), y.to(device)) for x, y in loader.epoch(0)))
+    return found.top1, found.images
+
+
+def bounds(run_file: Path, data: Path | None) -> Description:
+    """Theorems 1 and 2 for a run whose last checkpoint was kept."""
+    top1, images = training_accuracy(run_file, data)
+    with RunReader(run_file) as run:
+        if "nonzeros" not in run.names():
+            raise InvalidArgument(f"{run_file}: must have recorded --nonzeros")
+        return describe_run(run, 1 - top1, images)
+
+
+def bounds_table(found: dict[str, Description]) -> list[str]:
+    """Lengths in millions of bits, and what they say of the error."""
+    header = ["variant", "weights", "non-zero", "Mbit, all", "Mbit, Thm 2", "Mbit, subset"]
+    header += ["Thm 1, all", "Thm 2", "Thm 1, subset"]
+    rows = []
+    for name, d in found.items():
+        lengths = [f"{bits / 1e6:.3g}" for bits in (d.dense, d.mapped, d.subset)]
+        errors = [f"{bound:.3g}" for bound in (d.theorem1, d.theorem2, d.theorem1_subset)]
+        rows.append([name, f"{d.total:,}", f"{d.nonzeros:,}", *lengths, *errors])
+    return table(header, rows)

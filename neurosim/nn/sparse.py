@@ -1,0 +1,122 @@
+"""What is left of a network whose weights are mostly zero: memory and work for the others only.
+
+"The current implementation does not benefit from sparsity in terms of memory or computation"
+(Neyshabur 2020, Sec. 5). `to_sparse` keeps of every linear layer the non-zero weights, row by row
+(CSR), with 8 bytes each: the value and the number of its input. For inference; gradients reach the
+input, not the weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.errors import InvalidArgument, require
+from neurosim.nn.dense import Dense
+
+KNOWN = {nn.Linear.forward, Dense.forward}
+BREAK_EVEN = 0.5  # share of non-zero weights above which values and their places need more memory
+
+
+class SparseLinear(nn.Module):
+    """The non-zero weights of a linear or `Dense` layer; the same inputs and outputs.
+
+    `values`, `columns` and `starts` are the compressed rows: those of unit i are the elements
+    from starts[i] to starts[i + 1], and `columns` the inputs that they are for. A state dict of
+    another number of non-zero weights can be loaded.
+    """
+
+    values: Tensor
+    columns: Tensor
+    starts: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        shapes = (getattr(layer, "input_shape", None), getattr(layer, "output_shape", None))
+        self.input_shape, self.output_shape = shapes
+        mask = getattr(layer, "present", None)
+        weight = layer.weight.detach()
+        weight = weight if mask is None else weight * mask
+        counts = weight.count_nonzero(1)
+        total = int(counts.sum())
+        require(total < 2**31, "number of non-zero weights", total, "below 2^31")
+        starts = torch.zeros(len(counts) + 1, dtype=torch.int32, device=weight.device)
+        starts[1:] = counts.cumsum(0)
+        rows, columns = weight.nonzero(as_tuple=True)
+        self.register_buffer("values", weight[rows, columns])
+        self.register_buffer("columns", columns.to(torch.int32))
+        self.register_buffer("starts", starts)
+        bias = None if layer.bias is None else layer.bias.detach().clone()
+        self.register_buffer("bias", bias)
+
+    @property
+    def weight(self) -> Tensor:
+        """The matrix in torch's own sparse form, over the same memory."""
+        size = (self.out_features, self.in_features)
+        with warnings.catch_warnings():  # torch calls its sparse forms a prototype, once
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.sparse_csr_tensor(
+                self.starts, self.columns, self.values, size, check_invariants=False
+            )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the layer takes."""
+        return sum(buffer.nbytes for buffer in self.buffers())
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
+        """(N, inputs) -> (N, outputs), with `Dense`'s shapes if it was one."""
+        x = input if self.input_shape is None else input.flatten(1)
+        flat = x.reshape(-1, self.in_features)
+        y = (self.weight @ flat.T.contiguous()).T
+        y = y if self.bias is None else y + self.bias
+        y = y.reshape(*x.shape[:-1], self.out_features)
+        return y if self.output_shape is None else y.unflatten(1, self.output_shape)
+
+    def extra_repr(self) -> str:
+        """Sizes and density."""
+        density = len(self.values) / (self.in_features * self.out_features)
+        return f"{self.in_features}, {self.out_features}, density={density:.3g}"
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        for name in ("values", "columns"):
+            if (given := state_dict.get(prefix + name)) is not None:
+                setattr(self, name, getattr(self, name).new_empty(given.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def to_sparse(
+    model: nn.Module, max_density: float = BREAK_EVEN, *, inplace: bool = False
+) -> nn.Module:
+    """A copy of `model` whose sparse enough linear layers keep non-zero weights only.
+
+    Args:
+        model: any module with linear or `Dense` layers.
+        max_density: layers with a larger share of non-zero weights stay as they are. Above 0.5
+            the compact form needs more memory; for speed see the measurements in the README.
+        inplace: convert `model` itself, layer by layer, so that both are never in memory whole.
+    """
+    require(0 < max_density <= 1, "max_density", max_density, "above 0 and at most 1")
+    linear = [
+        (name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and type(layer).forward in KNOWN
+    ]
+    if not linear:
+        raise InvalidArgument(f"model must have a linear layer, got {type(model).__name__}")
+    model = model if inplace else deepcopy(model)
+    for name, layer in linear:
+        if int(layer.weight.count_nonzero()) > max_density * layer.weight.numel():
+            continue
+        sparse = SparseLinear(layer).train(layer.training)
+        if not name:
+            return sparse
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, sparse)
+    return model
