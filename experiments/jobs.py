@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
+from torch import nn
 
 from neurosim.progress import StatusLine
 from neurosim.training import Place, TrainSettings, train
@@ -22,6 +24,8 @@ class Job:
     settings: TrainSettings
     place: Place
     keep_checkpoints: bool = False
+    network: Callable[[], nn.Module | None] = lambda: None
+    """Makes the network that is trained, or None for that of the settings."""
 
 
 def run_jobs(jobs: Sequence[Job], processes: int = 1, *, quiet: bool = False) -> None:
@@ -50,14 +54,20 @@ def run_jobs(jobs: Sequence[Job], processes: int = 1, *, quiet: bool = False) ->
 
 def run_job(job: Job) -> None:
     """Train, and clear away what only a resumption needs."""
-    train(job.settings, job.place)
+    train(job.settings, job.place, job.network())
     if not job.keep_checkpoints:
         job.place.checkpoints.remove()
 
 
 def _placed(job: Job, number: int) -> Job:
-    """With the GPU whose turn it is, if the run may choose."""
+    """With its network, and the GPU whose turn it is, if the run may choose."""
+    job = replace(job, network=partial(_made, job.network()))
     if job.place.device != "auto" or not torch.cuda.is_available():
         return job
     gpu = f"cuda:{number % torch.cuda.device_count()}"
     return replace(job, place=replace(job.place, device=gpu))
+
+
+def _made(network: nn.Module | None) -> nn.Module | None:
+    """A network that was made here can go to another process; what makes it, maybe not."""
+    return network

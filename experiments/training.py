@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import nn
 
 from analysis import figures
 from analysis.training import TrainingCurves, training_curves
@@ -134,8 +136,12 @@ def run_variants(
     variants: Sequence[Variant],
     options: TrainingOptions,
     default_seeds: Sequence[int],
+    network: Callable[[Variant, int], nn.Module | None] = lambda variant, seed: None,
 ) -> tuple[Path, list[Outcome]]:
-    """Train every variant with every seed, or keep what --resume finds finished."""
+    """Train every variant with every seed, or keep what --resume finds finished.
+
+    `network` makes a network for those that do not begin as their settings say.
+    """
     options.check()
     chosen = _chosen(variants, options.variants)
     seeds = options.seeds or tuple(default_seeds)
@@ -154,7 +160,8 @@ def run_variants(
         )
         title = f"{name} [{number}/{len(chosen) * len(seeds)}]: {variant.name}, seed {seed}"
         settings = replace(variant.settings, seed=seed)
-        jobs.append(Job(title, settings, place, options.keep_checkpoints))
+        begin = partial(network, variant, seed)
+        jobs.append(Job(title, settings, place, options.keep_checkpoints, begin))
     if options.resume:
         jobs = [job for job in jobs if not _finished(job.place.run_file, job.settings)]
     run_jobs(jobs, options.processes, quiet=options.quiet)

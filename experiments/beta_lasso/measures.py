@@ -6,10 +6,12 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from torch import nn
 
 from analysis.bounds import Description, describe_run
 from experiments.networks import restore
@@ -20,7 +22,7 @@ from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader
 from neurosim.training import DataSettings
 from neurosim.training.build import build_augment, build_data
-from neurosim.training.evaluation import evaluate
+from neurosim.training.evaluation import Evaluation, evaluate
 
 
 @dataclass(frozen=True)
@@ -112,25 +114,30 @@ def write_remains(path: Path, found: Sequence[Remains]) -> Path:
     return path
 
 
-def training_accuracy(run_file: Path, data: Path | None, device: str = "cpu") -> tuple[float, int]:
-    """Share of the training images, as they are, that a run's last network knows; their number."""
-    about, network = restore(run_file, data)
+def accuracy(
+    run_file: Path,
+    data: Path | None,
+    part: Literal["train", "test"],
+    network: nn.Module | None = None,
+) -> Evaluation:
+    """How a run's last network, or another, does on the run's images, not augmented."""
+    network = restore(run_file, data)[1] if network is None else network
     with RunReader(run_file) as run:
         settings, seed = DataSettings(**{**run.config["data"], "data": data}), run.seed
     images = build_data(settings, seed)
     augment = build_augment(settings, images).evaluation()
-    loader = Loader(images.train, 256, mean=about.mean, std=about.std, augment=augment)
-    found = evaluate(network.to(device), ((x.to(device), y.to(device)) for x, y in loader.epoch(0)))
-    return found.top1, found.images
+    split = images.train if part == "train" else images.test
+    loader = Loader(split, 256, mean=images.mean, std=images.std, augment=augment)
+    return evaluate(network, loader.epoch(0))
 
 
 def bounds(run_file: Path, data: Path | None) -> Description:
     """Theorems 1 and 2 for a run whose last checkpoint was kept."""
-    top1, images = training_accuracy(run_file, data)
+    known = accuracy(run_file, data, "train")
     with RunReader(run_file) as run:
         if "nonzeros" not in run.names():
             raise InvalidArgument(f"{run_file}: must have recorded --nonzeros")
-        return describe_run(run, 1 - top1, images)
+        return describe_run(run, 1 - known.top1, known.images)
 
 
 def bounds_table(found: dict[str, Description]) -> list[str]:

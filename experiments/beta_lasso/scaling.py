@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from experiments.beta_lasso.measures import training_accuracy
+from experiments.beta_lasso.measures import accuracy
 from experiments.beta_lasso.setting import Lasso
 from experiments.report import Report, table
 from experiments.training import Outcome, TrainingOptions, Variant, report, run_variants
@@ -131,7 +131,7 @@ def _fitted(
         saved = place.checkpoints.load(torch.device("cpu"))
         assert saved is not None
         count = sum(v.numel() for k, v in saved["model"].items() if _is_parameter(k))
-        known.append(training_accuracy(place.run_file, options.data)[0])
+        known.append(accuracy(place.run_file, options.data, "train").top1)
         if not options.keep_checkpoints:
             place.checkpoints.remove()
     test = float(100 * outcome.last("top1").mean())

@@ -1,0 +1,205 @@
+"""From a fully connected start to shared weights: learn locality, then sleep. (A study of ours.)
+
+Claim: a network that begins fully connected can learn by itself both things that make a
+convolution, one after the other: where to look, by beta-LASSO, and to look for the same thing
+everywhere, by sleep. No paper has joined the two.
+
+1. S-FC learns by beta-LASSO. Its units begin without a place, and its filters become local.
+2. Every unit is given the place of a map where a receptive field covers most of its weight, and
+   the channel whose filters resemble its own (`neurosim.nn.arrange`); outputs stay as they are.
+   Weights outside of the fields are lost: how many, and at what cost in accuracy, is printed
+   beside what units in an order of chance would lose.
+3. What is left is a locally connected layer with the connections that were learned, and no others.
+   It goes on learning, awake, and sleeps after every batch: neurons of a grid take their mean.
+
+Beside it: S-FC by SGD, S-LOCAL as designed by hand with the same sleeps, and S-CONV. Even kernels
+have stride 2 in common with their size, so that grids have a period of half a kernel and many
+members on a small map; the default is 6.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from experiments.beta_lasso.measures import accuracy, mean_with_interval
+from experiments.beta_lasso.setting import Lasso, first_and_last
+from experiments.networks import restore
+from experiments.report import Report, results_folder, table
+from experiments.training import TrainingOptions, Variant, report, run_variants
+from neurosim.errors import require
+from neurosim.nn import Dense, arrange, restrict, to_local
+from neurosim.nn.arrange import covered, magnitude
+from neurosim.nn.dense import UnitNorm
+from neurosim.nn.masked import connect
+from neurosim.training import Place, SleepSettings
+
+
+@dataclass(frozen=True)
+class FromScratch:
+    """What happens after the fully connected beginning."""
+
+    sharing: int = 60
+    """Epochs of wake and sleep after the conversion."""
+    sharing_lr: float = 1e-2
+    """Learning rate (of AdamW) of these."""
+    every: int = 1
+    """Batches between sleeps."""
+
+    def check(self) -> None:
+        """Refuse what makes no sense."""
+        require(self.sharing >= 1, "--sharing", self.sharing, ">= 1")
+        require(self.every >= 1, "--every", self.every, ">= 1")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A fully connected network that became local."""
+
+    seed: int
+    dense: float  # top-1 accuracy before
+    local: float  # and after, with what was lost
+    by_chance: float  # share of |w| in receptive fields, units in the order of chance they had
+    arranged: float  # and at their places
+    connections: float  # share of the fields' connections that are left
+
+
+SMALL = Lasso(channels=16, kernel=6, l1=1e-4, first=3.0, lr=0.5)
+
+
+def beginnings(lasso: Lasso, options: TrainingOptions) -> list[Variant]:
+    """S-CONV by SGD, S-FC by SGD and by beta-LASSO."""
+    base = lasso.base(options, epochs=150, default="digits-translated")
+    if options.batch_size is None and options.dataset is None:
+        base = replace(base, optimisation=replace(base.optimisation, batch_size=60))
+    plain = lasso.row("shallow", "dense", base).settings
+    sparse = first_and_last(lasso.lasso(plain))
+    conv = lasso.row("shallow", "conv", base).settings
+    return [
+        Variant("S-CONV", conv),
+        Variant("S-FC-sgd", plain),
+        Variant("S-FC-lasso", sparse),
+    ]
+
+
+def continuations(study: FromScratch, lasso: Lasso, start: Variant) -> list[Variant]:
+    """What the learned layer goes on to do, and one that was local by design."""
+    wake = replace(
+        start.settings.optimisation, optimizer="adamw", l1=0.0, l1_first=None,
+        lr=study.sharing_lr, weight_decay=1e-2, epochs=study.sharing, lr_schedule="constant",
+    )  # fmt: skip
+    record = replace(start.settings.record, snapshot_every=None, snapshot_layers=("*",))
+    network = lasso.network("shallow", "local")
+    awake = replace(start.settings, optimisation=wake, network=network, record=record)
+    sleeps = replace(awake, sleep=SleepSettings(sleep="instant", every=study.every))
+    return [
+        Variant("learned-awake", awake),
+        Variant("learned-sleeps", sleeps),
+        Variant("S-LOCAL-awake", awake),
+        Variant("S-LOCAL-sleeps", sleeps),
+    ]
+
+
+def run(study: FromScratch, options: TrainingOptions, lasso: Lasso = SMALL) -> Report:
+    """Start fully connected, learn locality by beta-LASSO, then sleep to share weights.
+
+    On the built-in translated digits unless told otherwise; about two minutes on a CPU. On a GPU:
+        neurosim reproduce from-scratch --dataset cifar10 --channels 64 --kernel 8 --epochs 400
+            --sharing 100 --lr 0.1 --l1 2e-5 --batch-size 512 --sharing-lr 1e-3
+
+    Args:
+        study: What happens after the beginning.
+        options: What to train on, how long (the beginning), and where results go.
+        lasso: The penalty and the size of the network.
+    """
+    study.check()
+    lasso.check()
+    options.check()
+    name = "from-scratch"
+    folder = results_folder(options.out, name)
+    here = replace(options, out=folder, keep_checkpoints=True)
+    starts = beginnings(lasso, options)
+    _, begun = run_variants(name, starts, replace(here, variants=None), (0, 1, 2))
+    converted, found = {}, []
+    for curves in begun[-1].runs:
+        path = folder / f"{starts[-1].name}-seed{curves.seed}.h5"
+        converted[curves.seed], conversion = convert(path, options.data, curves.seed)
+        found.append(conversion)
+
+    def network(variant: Variant, seed: int) -> nn.Module | None:
+        learned = variant.name.startswith("learned")
+        return deepcopy(converted[seed]).train() if learned else None
+
+    rows = continuations(study, lasso, starts[-1])
+    _, ended = run_variants(name, rows, here, (0, 1, 2), network=network)
+    outcomes = [*begun, *ended]
+    if not options.keep_checkpoints:
+        for outcome in outcomes:
+            for curves in outcome.runs:
+                Place(folder / f"{outcome.variant.name}-seed{curves.seed}.h5").checkpoints.remove()
+    result = report(name, folder, outcomes, {})
+    _write(folder / f"{name}-conversion.csv", found)
+    result.lines += ["", *_lines(found)]
+    result.values["conversions"] = [asdict(one) for one in found]
+    return result
+
+
+def convert(run_file: Path, data: Path | None, seed: int) -> tuple[nn.Module, Conversion]:
+    """The network of a finished run with a locally connected first layer, as it has learned it."""
+    about, network = restore(run_file, data)
+    assert isinstance(network, nn.Sequential)
+    layer, norm, after = network.conv1, network.norm1, network.linear2
+    assert isinstance(layer, Dense)
+    assert isinstance(norm, UnitNorm)
+    assert isinstance(after, nn.Linear)
+    dense = accuracy(run_file, data, "test").top1
+    chance = _inside(layer)
+    arrange(layer, norm, after)
+    arranged = _inside(layer)
+    restrict(layer)
+    local = to_local(network, (1, about.channels, *about.size), init="copy")
+    first = local.get_submodule("conv1")
+    present = first.weight != 0  # type: ignore[operator]
+    connect(first, weights=present)
+    found = Conversion(
+        seed,
+        dense,
+        accuracy(run_file, data, "test", local).top1,
+        chance,
+        arranged,
+        float(present.float().mean()),
+    )
+    return local, found
+
+
+def _inside(layer: Dense) -> float:
+    """Share of |w| in the receptive fields of the places where units are."""
+    places = covered(layer)
+    own = torch.arange(len(places)) % places.shape[1]
+    return float(places[torch.arange(len(places)), own].sum() / magnitude(layer).sum())
+
+
+def _lines(found: Sequence[Conversion]) -> list[str]:
+    """What the conversion kept, mean over seeds."""
+    header = ["", "mean over seeds"]
+    rows = [
+        ["S-FC by beta-LASSO, top-1", [100 * one.dense for one in found], 2],
+        ["as a local layer, top-1", [100 * one.local for one in found], 2],
+        ["|w| in receptive fields, units in any order", [one.by_chance for one in found], 3],
+        ["|w| in receptive fields, units at their places", [one.arranged for one in found], 3],
+        ["connections left of the fields'", [one.connections for one in found], 3],
+    ]
+    return table(header, [[str(a), mean_with_interval(b, c)] for a, b, c in rows])  # type: ignore[arg-type]
+
+
+def _write(path: Path, found: Sequence[Conversion]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(asdict(found[0])), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(one) for one in found)
