@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from neurosim.data.random import generator
 from neurosim.nn.arrange import magnitude
 from neurosim.nn.dense import Dense
 
@@ -29,8 +30,10 @@ def locality(layer: Dense, radii: Sequence[int] = RADII, seed: int = 0) -> Tenso
     """Mean locality of all filters with weight, and its chance levels, (kinds, radii)."""
     weight = magnitude(layer)
     weight = weight[weight.flatten(1).any(1)]
-    generator = torch.Generator(weight.device).manual_seed(seed)
-    kinds = weight, _shuffled(weight, 1, generator), _shuffled(weight, 0, generator)
+    # A stream of its own: weights may have been drawn from torch's with the same seed.
+    drawn = torch.Generator(weight.device)
+    drawn.manual_seed(int(generator("locality", seed).integers(2**63)))
+    kinds = weight, _shuffled(weight, 1, drawn), _shuffled(weight, 0, drawn)
     return torch.stack([torch.stack([_share(w, r) for r in radii]) for w in kinds])
 
 
@@ -47,8 +50,8 @@ def _share(weight: Tensor, radius: int) -> Tensor:
     return (inside[used] / total[used]).mean()
 
 
-def _shuffled(weight: Tensor, axis: int, generator: torch.Generator) -> Tensor:
+def _shuffled(weight: Tensor, axis: int, drawn: torch.Generator) -> Tensor:
     """Filters with another order along the axis of units (0) or pixels (1), by itself each."""
     flat = weight.flatten(1)
-    keys = torch.rand(flat.shape, generator=generator, device=flat.device)
+    keys = torch.rand(flat.shape, generator=drawn, device=flat.device)
     return flat.gather(axis, keys.argsort(axis)).view_as(weight)

@@ -1,0 +1,237 @@
+"""Embedding in fully connected layers and back: equal outputs, and refusal where there are none."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from neurosim.errors import InvalidArgument
+from neurosim.models import resnet20, shallow
+from neurosim.nn import Dense, PermutePixels, arrange, restrict, to_dense, to_local
+from neurosim.nn.arrange import covered
+from neurosim.nn.dense import UnitNorm
+from neurosim.nn.masked import sever_weights
+
+GEOMETRIES = {
+    "plain": {},
+    "strided": {"stride": 2, "padding": 1},
+    "rectangular": {"kernel_size": (3, 2), "padding": (2, 0), "stride": (1, 3)},
+    "dilated": {"dilation": 2, "padding": 2},
+    "grouped": {"groups": 2, "padding": 1, "bias": False},
+}
+WRAPPED = {
+    "circular": {"padding": 1, "padding_mode": "circular"},
+    "reflected": {"padding": 2, "padding_mode": "reflect", "stride": 2},
+    "replicated": {"padding": 2, "padding_mode": "replicate"},
+}
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.fixture(autouse=True)
+def _double() -> object:
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def conv(**options: object) -> nn.Conv2d:
+    return nn.Conv2d(4, 6, **({"kernel_size": 3} | options))
+
+
+@pytest.mark.parametrize("name", [*GEOMETRIES, *WRAPPED])
+def test_a_dense_layer_answers_as_the_one_it_embeds(name: str) -> None:
+    layer, x = conv(**(GEOMETRIES | WRAPPED)[name]), torch.randn(3, 4, 7, 8)
+    dense = to_dense(layer, x)
+    close(dense(x), layer(x))
+    local = to_local(layer, x)  # a filter of its own everywhere
+    close(to_dense(local, x)(x), local(x))
+    assert isinstance(dense, Dense)
+    assert isinstance(dense, nn.Linear)
+    assert dense.weight.shape == (dense(x)[0].numel(), x[0].numel())
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_and_back(name: str) -> None:
+    x = torch.randn(3, 4, 7, 8)
+    local = to_local(conv(**GEOMETRIES[name]), x)
+    again = to_local(to_dense(local, x), x, init="copy")
+    close(again(x), local(x))
+    assert again.geometry == local.geometry
+    drawn = to_local(to_dense(local, x), x)
+    assert drawn.weight.shape == local.weight.shape
+    assert not torch.allclose(drawn.weight, local.weight)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_sequences_and_volumes(axes: int) -> None:
+    kind = {1: nn.Conv1d, 3: nn.Conv3d}[axes]
+    layer, x = kind(2, 3, 3, stride=2, padding=1), torch.randn(2, 2, *(5, 4, 6)[:axes])
+    dense = to_dense(layer, x)
+    close(dense(x), layer(x))
+    close(to_local(dense, x, init="copy")(x), layer(x))
+
+
+def test_every_weight_is_a_filters_or_zero() -> None:
+    """By hand, for a filter of 2 over 3 pixels."""
+    layer = nn.Conv1d(1, 1, 2, bias=False)
+    a, b = layer.weight.flatten().tolist()
+    dense = to_dense(layer, torch.zeros(1, 1, 3))
+    close(dense.weight.detach(), torch.tensor([[a, b, 0], [0, a, b]]))
+
+
+def test_whole_networks_with_norms_of_every_unit() -> None:
+    model, x = resnet20(input_size=8).train(), torch.randn(4, 3, 8, 8)
+    for _ in range(3):
+        model(torch.randn(16, 3, 8, 8))  # statistics that differ between channels
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    dense = to_dense(model.eval(), x, units=True)
+    close(dense(x), model(x))
+    assert not any(isinstance(m, nn.Conv2d | nn.BatchNorm2d) for m in dense.modules())
+    close(to_local(dense, x, init="copy")(x), model(x))
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    kept = to_dense(model, x, skip=["conv1", "*.downsample.0"])
+    assert isinstance(kept.conv1, nn.Conv2d)
+    close(kept(x), model(x))
+
+
+def test_severed_connections_stay_zero() -> None:
+    x = torch.randn(2, 4, 6, 6)
+    local = sever_weights(to_local(conv(), x), 0.5)
+    dense = to_dense(local, x)
+    close(dense(x), local(x))
+
+
+def test_independent_weights_are_drawn_anew() -> None:
+    dense = to_dense(conv(), torch.zeros(1, 4, 6, 6), init="independent")
+    assert dense.weight.count_nonzero() == dense.weight.numel()
+    assert dense.weight.detach().std() == pytest.approx((2 / (4 * 36)) ** 0.5, rel=0.05)
+
+
+def test_gradients_and_modes_follow() -> None:
+    layer = conv().eval().requires_grad_(False)
+    dense = to_dense(layer, torch.zeros(1, 4, 6, 6))
+    assert not dense.training
+    assert not any(p.requires_grad for p in dense.parameters())
+
+
+def test_unit_norm_is_batch_norm_of_every_unit() -> None:
+    x, norm = torch.randn(9, 2, 3, 4), UnitNorm(24)
+    y = norm(x)
+    close(y.mean(0), torch.zeros(2, 3, 4))
+    close(y.var(0, correction=0), x.var(0, correction=0) / (x.var(0, correction=0) + 1e-5))
+
+
+# What is not local
+
+
+def test_weights_outside_of_the_fields_are_refused_and_counted() -> None:
+    x = torch.zeros(1, 4, 6, 6)
+    dense = to_dense(conv(), x)
+    inside = int(dense.weight.count_nonzero())
+    dense.weight.data[0, -3:] = 1.0
+    with pytest.raises(InvalidArgument, match=f"got 3 of {inside + 3:,} non-zero weights outside"):
+        to_local(dense, x, init="copy")
+    lost = restrict(dense)
+    assert 0 < lost < 1
+    assert dense.weight.count_nonzero() == inside
+    to_local(dense, x, init="copy")
+
+
+def test_a_layer_without_receptive_fields() -> None:
+    with pytest.raises(InvalidArgument, match="layer must have receptive fields to become local"):
+        to_local(Dense((1, 4, 4), (2, 2, 2)), torch.zeros(1, 1, 4, 4), init="copy")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: to_dense(nn.Linear(2, 2), 4), "model must contain a convolution or a locally"),
+        (lambda: to_dense(conv(), 6, init="other"), "init must be one of copy, independent"),
+        (lambda: to_dense(nn.ConvTranspose2d(2, 2, 3), 6), "must be a Conv1d"),
+        (lambda: Dense((1, 2, 2), (0,)), "output_shape must be channels and sizes"),
+        (lambda: Dense((1, 2, 2), (3,))(torch.zeros(2, 4)), "input of Dense must be of shape"),
+        (lambda: PermutePixels(()), "size must be sizes >= 1"),
+    ],
+)  # fmt: skip
+def test_bad_input(call: object, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        call()  # type: ignore[operator]
+
+
+# Arranging units
+
+
+def scrambled(seed: int = 0) -> tuple[nn.Sequential, nn.Sequential, Tensor]:
+    """A local network as a dense one, and the same with hidden units in any order."""
+    torch.manual_seed(seed)
+    x = torch.randn(5, 2, 10, 10)
+    local = shallow(4, "local", 10, 2, alpha=3, kernel_size=4).train()
+    for _ in range(3):
+        local(torch.randn(20, 2, 10, 10))
+    dense = to_dense(local.eval(), x, units=True)
+    mixed = copy.deepcopy(dense)
+    order = torch.randperm(mixed.conv1.out_features)
+    with torch.no_grad():
+        mixed.conv1.weight.copy_(dense.conv1.weight[order])
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            getattr(mixed.norm1, name).copy_(getattr(dense.norm1, name)[order])
+        mixed.linear2.weight.copy_(dense.linear2.weight[:, order])
+    return dense, mixed, x
+
+
+def test_arranged_units_are_local_again_and_outputs_stay() -> None:
+    dense, mixed, x = scrambled()
+    close(mixed(x), dense(x))
+    with pytest.raises(InvalidArgument, match="must be local to become locally connected"):
+        to_local(mixed, x, init="copy")
+    before = mixed.conv1.weight.detach().clone()
+    order = arrange(mixed.conv1, mixed.norm1, mixed.linear2)
+    assert sorted(order.tolist()) == list(range(len(before)))
+    close(mixed.conv1.weight.detach(), before[order])
+    close(mixed(x), dense(x))
+    assert restrict(mixed.conv1) == pytest.approx(0, abs=1e-12)
+    close(to_local(mixed, x, init="copy")(x), dense(x))
+
+
+def test_channels_gather_filters_that_are_alike() -> None:
+    """Units of a convolution, in any order: every channel finds its filter again."""
+    x = torch.zeros(1, 2, 10, 10)
+    model = shallow(4, "conv", 10, 2, alpha=3, kernel_size=4).eval()
+    dense = to_dense(model, x, units=True)
+    order = torch.randperm(dense.conv1.out_features)
+    dense.conv1.weight.data = dense.conv1.weight.data[order]
+    arrange(dense.conv1, dense.norm1, dense.linear2)
+    local = to_local(dense, x, init="copy").conv1.weight  # (H, W, O, C, k, k)
+    middle = local[2:3, 2:3].expand_as(local)
+    inner = (slice(1, 3), slice(1, 3))  # fields within the image
+    close(local[inner].detach(), middle[inner].detach())
+
+
+def test_covered_is_the_weight_in_every_field() -> None:
+    dense = to_dense(conv(stride=2, padding=1), torch.zeros(1, 4, 7, 8), init="independent")
+    found = covered(dense)
+    weight = dense.weight.detach().abs().view(-1, 4, 7, 8)
+    assert found.shape == (6 * 16, 16)
+    for place, (row, column) in {0: (0, 0), 6: (1, 2), 15: (3, 3)}.items():
+        rows = slice(max(0, 2 * row - 1), 2 * row + 2)
+        columns = slice(max(0, 2 * column - 1), 2 * column + 2)
+        expected = weight[..., rows, columns].sum((1, 2, 3)).float()
+        torch.testing.assert_close(found[:, place], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pixels_are_permuted_alike_and_back() -> None:
+    permute, x = PermutePixels((4, 5), seed=3), torch.randn(2, 3, 4, 5)
+    y = permute(x)
+    close(permute.undo(y), x)
+    close(y.flatten(2).sort(-1).values, x.flatten(2).sort(-1).values)
+    assert not y.equal(x)
+    one = x[:, :1].expand(-1, 3, -1, -1)
+    close(permute(one)[:, 0], permute(one)[:, 2])
+    assert PermutePixels((4, 5), seed=3).order.equal(permute.order)
