@@ -70,12 +70,12 @@ class Conversion:
     connections: float  # share of the fields' connections that are left
 
 
-SMALL = Lasso(channels=16, kernel=6, l1=1e-4, first=3.0, lr=0.5)
+SMALL = Lasso(channels=8, kernel=6, l1=3e-5, first=20.0, lr=0.5, pad=4)
 
 
 def beginnings(lasso: Lasso, options: TrainingOptions) -> list[Variant]:
     """S-CONV by SGD, S-FC by SGD and by beta-LASSO."""
-    base = lasso.base(options, epochs=150, default="digits-translated")
+    base = lasso.base(options, epochs=200, default="digits-translated")
     if options.batch_size is None and options.dataset is None:
         base = replace(base, optimisation=replace(base.optimisation, batch_size=60))
     plain = lasso.row("shallow", "dense", base).settings
@@ -125,7 +125,7 @@ def run(study: FromScratch, options: TrainingOptions, lasso: Lasso = SMALL) -> R
     folder = results_folder(options.out, name)
     here = replace(options, out=folder, keep_checkpoints=True)
     starts = beginnings(lasso, options)
-    _, begun = run_variants(name, starts, replace(here, variants=None), (0, 1, 2))
+    _, begun = run_variants(name, starts, replace(here, variants=None), (0,))
     converted, found = {}, []
     for curves in begun[-1].runs:
         path = folder / f"{starts[-1].name}-seed{curves.seed}.h5"
@@ -137,7 +137,7 @@ def run(study: FromScratch, options: TrainingOptions, lasso: Lasso = SMALL) -> R
         return deepcopy(converted[seed]).train() if learned else None
 
     rows = continuations(study, lasso, starts[-1])
-    _, ended = run_variants(name, rows, here, (0, 1, 2), network=network)
+    _, ended = run_variants(name, rows, here, (0,), network=network)
     outcomes = [*begun, *ended]
     if not options.keep_checkpoints:
         for outcome in outcomes:
