@@ -25,6 +25,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -35,7 +36,7 @@ from experiments.report import Report, results_folder, table
 from experiments.training import TrainingOptions, Variant, report, run_variants
 from neurosim.errors import require
 from neurosim.nn import Dense, arrange, restrict, to_local
-from neurosim.nn.arrange import covered, magnitude
+from neurosim.nn.arrange import assign, covered, magnitude
 from neurosim.nn.dense import UnitNorm
 from neurosim.nn.masked import connect
 from neurosim.training import Place, SleepSettings
@@ -65,8 +66,9 @@ class Conversion:
     seed: int
     dense: float  # top-1 accuracy before
     local: float  # and after, with what was lost
-    by_chance: float  # share of |w| in receptive fields, units in the order of chance they had
+    unordered: float  # share of |w| in receptive fields, units in the order they had
     arranged: float  # and at their places
+    chance: float  # the same of filters whose pixels were shuffled
     connections: float  # share of the fields' connections that are left
 
 
@@ -152,14 +154,14 @@ def run(study: FromScratch, options: TrainingOptions, lasso: Lasso = SMALL) -> R
 
 def convert(run_file: Path, data: Path | None, seed: int) -> tuple[nn.Module, Conversion]:
     """The network of a finished run with a locally connected first layer, as it has learned it."""
-    about, network = restore(run_file, data)
+    about, network = restore(run_file)
     assert isinstance(network, nn.Sequential)
     layer, norm, after = network.conv1, network.norm1, network.linear2
     assert isinstance(layer, Dense)
     assert isinstance(norm, UnitNorm)
     assert isinstance(after, nn.Linear)
     dense = accuracy(run_file, data, "test").top1
-    chance = _inside(layer)
+    unordered, chance = _inside(layer), _inside(shuffled(layer), best=True)
     arrange(layer, norm, after)
     arranged = _inside(layer)
     restrict(layer)
@@ -171,18 +173,34 @@ def convert(run_file: Path, data: Path | None, seed: int) -> tuple[nn.Module, Co
         seed,
         dense,
         accuracy(run_file, data, "test", local).top1,
-        chance,
+        unordered,
         arranged,
+        chance,
         float(present.float().mean()),
     )
     return local, found
 
 
-def _inside(layer: Dense) -> float:
-    """Share of |w| in the receptive fields of the places where units are."""
+def _inside(layer: Dense, *, best: bool = False) -> float:
+    """Share of |w| in the receptive fields of the places where units are, or would be best."""
     places = covered(layer)
-    own = torch.arange(len(places)) % places.shape[1]
-    return float(places[torch.arange(len(places)), own].sum() / magnitude(layer).sum())
+    units, count = places.shape
+    order = assign(places, units // count) if best else torch.arange(units)
+    at = torch.arange(units) % count
+    return float(
+        places[order.to(places.device), at.to(places.device)].sum() / magnitude(layer).sum()
+    )
+
+
+def shuffled(layer: Dense, seed: int = 0) -> Dense:
+    """The layer with every filter's pixels in an order of its own."""
+    other, drawn = deepcopy(layer), np.random.default_rng(seed)
+    channels, *space = layer.input_shape
+    weight = other.weight.detach().view(len(layer.weight), channels, -1)
+    keys = torch.from_numpy(drawn.random((len(weight), 1, np.prod(space, dtype=int))))
+    order = keys.argsort(-1).to(weight.device).expand_as(weight)
+    other.weight.data.copy_(weight.gather(2, order).flatten(1))
+    return other
 
 
 def _lines(found: Sequence[Conversion]) -> list[str]:
@@ -191,8 +209,9 @@ def _lines(found: Sequence[Conversion]) -> list[str]:
     rows = [
         ["S-FC by beta-LASSO, top-1", [100 * one.dense for one in found], 2],
         ["as a local layer, top-1", [100 * one.local for one in found], 2],
-        ["|w| in receptive fields, units in any order", [one.by_chance for one in found], 3],
+        ["|w| in receptive fields, units in any order", [one.unordered for one in found], 3],
         ["|w| in receptive fields, units at their places", [one.arranged for one in found], 3],
+        ["the same, if filters' pixels are shuffled", [one.chance for one in found], 3],
         ["connections left of the fields'", [one.connections for one in found], 3],
     ]
     return table(header, [[str(a), mean_with_interval(b, c)] for a, b, c in rows])  # type: ignore[arg-type]

@@ -121,7 +121,7 @@ def accuracy(
     network: nn.Module | None = None,
 ) -> Evaluation:
     """How a run's last network, or another, does on the run's images, not augmented."""
-    network = restore(run_file, data)[1] if network is None else network
+    network = restore(run_file)[1] if network is None else network
     with RunReader(run_file) as run:
         settings, seed = DataSettings(**{**run.config["data"], "data": data}), run.seed
     images = build_data(settings, seed)

@@ -50,22 +50,27 @@ def arrange(layer: Dense, norm: UnitNorm | None, after: nn.Linear) -> Tensor:
     (exactly for up to 4,096 units, else within as large groups of channels). Units of one place
     are then given to channels so that filters of a channel resemble each other (`_channels`).
     """
-    places = covered(layer).cpu().numpy()  # (units, places)
-    channels, count = layer.output_shape[0], places.shape[1]
-    of = np.empty((channels, count), dtype=np.int64)
+    of = assign(covered(layer), layer.output_shape[0])
+    _permute(of, layer, norm, after)
+    order = _channels(layer)
+    _permute(order, layer, norm, after)
+    return of[order]
+
+
+def assign(places: Tensor, channels: int) -> Tensor:
+    """Which unit goes to each channel and place, (units,): most of (units, places) in total."""
+    count = places.shape[1]
+    of, values = np.empty((channels, count), dtype=np.int64), places.cpu().numpy()
     width = max(1, TOGETHER // count)
     for first in range(0, channels, width):
         group = slice(first, min(first + width, channels))
-        units = np.arange(layer.out_features).reshape(channels, count)[group].ravel()
-        cost = -np.tile(places[units], (1, group.stop - group.start))
+        units = np.arange(channels * count).reshape(channels, count)[group].ravel()
+        cost = -np.tile(values[units], (1, group.stop - group.start))
         _, slots = linear_sum_assignment(cost)
         chosen = np.empty_like(units)
         chosen[slots] = units
         of[group] = chosen.reshape(-1, count)
-    _permute(torch.from_numpy(of.ravel()), layer, norm, after)
-    order = _channels(layer)
-    _permute(order, layer, norm, after)
-    return torch.from_numpy(of.ravel())[order]
+    return torch.from_numpy(of.ravel())
 
 
 def _channels(layer: Dense, rounds: int = 10) -> Tensor:
