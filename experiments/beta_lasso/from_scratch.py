@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,8 +167,8 @@ def convert(run_file: Path, data: Path | None, seed: int) -> tuple[nn.Module, Co
     arranged = _inside(layer)
     restrict(layer)
     local = to_local(network, (1, about.channels, *about.size), init="copy")
-    first = local.get_submodule("conv1")
-    present = first.weight != 0  # type: ignore[operator]
+    first: Any = local.get_submodule("conv1")
+    present = first.weight != 0
     connect(first, weights=present)
     found = Conversion(
         seed,

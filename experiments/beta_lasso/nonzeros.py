@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
 import torch
 
 from analysis import figures
@@ -17,6 +18,7 @@ from experiments.beta_lasso.setting import Lasso, first_and_last
 from experiments.report import Report
 from experiments.training import TrainingOptions, Variant, report, run_variants
 from neurosim.models import shallow
+from neurosim.models.connect import Connectivity
 from neurosim.optim.groups import layer_weights
 from neurosim.recording import RunReader
 
@@ -49,7 +51,7 @@ def run(lasso: Lasso, options: TrainingOptions) -> Report:
     for relative, sizes in relatives.items():
         shown = " ".join(f"{size:,}" for size in sizes)
         found.lines.append(f"{relative}: {shown} weights")
-    mean = sum(one.nonzeros for one in left) / len(left)
+    mean = np.mean([one.nonzeros for one in left], axis=0)
     found.lines += [f"S-FC: {' '.join(f'{n:,.0f}' for n in mean)} weights left of "
                     f"{' '.join(f'{n:,}' for n in left[0].parameters)}"]  # fmt: skip
     found.lines += ["", *remains_table(left)]
@@ -69,7 +71,8 @@ def relatives_sizes(
     """Weights of the layers of S-CONV and S-LOCAL with the same embedding."""
     found = {}
     with torch.device("meta"):
-        for name, kind in (("S-CONV", "conv"), ("S-LOCAL", "local")):
+        kinds: dict[str, Connectivity] = {"S-CONV": "conv", "S-LOCAL": "local"}
+        for name, kind in kinds.items():
             network = shallow(10, kind, size, in_channels, channels, kernel)
             found[name] = [prod(weight.shape) for weight in layer_weights(network).values()]
     return found

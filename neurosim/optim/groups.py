@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from neurosim.errors import require
 
 
-def layer_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+def layer_weights(model: nn.Module) -> dict[str, Tensor]:
     """Weights of linear, convolutional and locally connected layers, by the layer's name.
 
     Biases, also those with a value for every position, and parameters of normalisation are not

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class Update(NamedTuple):
 Step = Callable[[Tensors, Tensors, "Tensors | None", Update], None]
 """Changes weights, and momenta if there are any, in place; gradients stay."""
 
+ATEN: Any = torch  # torch says no types of what its own optimizers are made of
 BACKENDS = ("auto", "reference", "foreach", "cpu", "triton")
 
 
@@ -55,14 +56,14 @@ def foreach(weights: Tensors, gradients: Tensors, momenta: Tensors | None, by: U
     """The same for all tensors at once, as torch's optimizers have it on any device."""
     ms: Tensors = gradients
     if by.l1:
-        ms = torch._foreach_sign(weights)
-        torch._foreach_mul_(ms, by.l1)
-        torch._foreach_add_(ms, gradients)
+        ms = ATEN._foreach_sign(weights)
+        ATEN._foreach_mul_(ms, by.l1)
+        ATEN._foreach_add_(ms, gradients)
     if momenta is not None:
-        torch._foreach_mul_(momenta, by.momentum)
-        torch._foreach_add_(momenta, ms)
+        ATEN._foreach_mul_(momenta, by.momentum)
+        ATEN._foreach_add_(momenta, ms)
         ms = momenta
-    torch._foreach_add_(weights, ms, alpha=-by.lr)
+    ATEN._foreach_add_(weights, ms, alpha=-by.lr)
     if by.threshold:
         for theta in weights:
             theta.masked_fill_(theta.abs() < by.threshold, 0.0)
@@ -73,11 +74,12 @@ def step_of(backend: str, weights: Tensors) -> Step:
     require_choice("backend", backend, BACKENDS)
     devices = {theta.device.type for theta in weights}
     plain = all(theta.dtype in (torch.float32, torch.float64) for theta in weights)
+    double = any(theta.dtype == torch.float64 for theta in weights)
     if backend == "auto":
         backend = "foreach"
         if devices == {"cpu"} and plain:
             backend = "cpu"
-        elif devices == {"cuda"} and find_spec("triton") is not None:
+        elif devices == {"cuda"} and not double and find_spec("triton") is not None:
             backend = "triton"
     if backend == "cpu":
         if devices - {"cpu"} or not plain:
@@ -90,6 +92,10 @@ def step_of(backend: str, weights: Tensors) -> Step:
 
         return step_cpu.step
     if backend == "triton":
+        if double:
+            raise InvalidArgument(
+                'backend must be "foreach" for float64 weights on a GPU, got "triton"'
+            )
         try:
             from neurosim.optim import step_triton
         except ImportError as error:

@@ -1,6 +1,9 @@
-"""`step.reference` in one pass over memory on a GPU."""
+"""`step.reference` in one pass over memory on a GPU; sums are in single precision."""
 
 from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 import triton
@@ -28,11 +31,12 @@ def _launch(
     theta: Tensor, gradient: Tensor | None, momentum: Tensor | None, heavy: bool, by: Update
 ) -> None:
     grid = (triton.cdiv(theta.numel(), BLOCK),)
-    on = torch.cuda.device(theta.device) if theta.is_cuda else torch.no_grad()
+    constants: Any = {"HEAVY": heavy, "BLOCK": BLOCK}
+    on = torch.cuda.device(theta.device) if theta.is_cuda else nullcontext()  # the interpreter
     with on:  # Triton launches where torch's current device is
         _kernel[grid](
             theta, gradient, momentum, theta.numel(), by.lr, by.l1, by.threshold, by.momentum,
-            HEAVY=heavy, BLOCK=BLOCK,
+            **constants,
         )  # fmt: skip
 
 

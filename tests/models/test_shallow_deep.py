@@ -1,5 +1,9 @@
 """S- and D-CONV, their relatives and 3-FC: sizes as published where these agree with each other."""
 
+# Layers are reached by name, of which torch does not know the types.
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+
 from __future__ import annotations
 
 import pytest

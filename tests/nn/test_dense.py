@@ -1,5 +1,9 @@
 """Embedding in fully connected layers and back: equal outputs, and refusal where there are none."""
 
+# Layers are reached by name, of which torch does not know the types.
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+
 from __future__ import annotations
 
 import copy

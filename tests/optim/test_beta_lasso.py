@@ -1,5 +1,9 @@
 """beta-LASSO against Algorithm 1 written out for single numbers, and against what it reduces to."""
 
+# Layers are reached by name, of which torch does not know the types.
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+
 from __future__ import annotations
 
 import math

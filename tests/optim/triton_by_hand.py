@@ -1,5 +1,9 @@
 """Run by `test_beta_lasso` in a process of its own: Triton reads its settings when imported."""
 
+# Layers are reached by name, of which torch does not know the types.
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+
 from __future__ import annotations
 
 import torch
