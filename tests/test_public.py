@@ -8,6 +8,7 @@ from pathlib import Path
 import neurosim.data
 import neurosim.dynamics
 import neurosim.nn
+import neurosim.optim
 import neurosim.recording
 import neurosim.sleep
 import neurosim.training
@@ -45,6 +46,9 @@ def test_public_names() -> None:
     assert {"DATASETS", "Augment", "Dataset", "Loader", "load"} <= exported(neurosim.data)
     layers = {f"LocallyConnected{d}d" for d in (1, 2, 3)}
     assert {*layers, "to_local", "to_conv", "pointwise"} <= exported(neurosim.nn)
+    relatives = {"Dense", "SparseLinear", "PermutePixels", "arrange", "restrict"}
+    assert {*relatives, "to_dense", "to_sparse"} <= exported(neurosim.nn)
+    assert exported(neurosim.optim) == {"BACKENDS", "BetaLasso", "lasso_groups"}
 
 
 def test_one_direction() -> None:

@@ -123,7 +123,7 @@ MISTAKES = {
     "no block": (lambda: resnet(2), "depth must be"),
     "connectivity": (
         lambda: resnet20(connectivity="locla"),
-        r"connectivity must be one of conv, local, got 'locla' \(did you mean 'local'\?\)",
+        r"connectivity must be one of conv, local, dense, got 'locla' \(did you mean 'local'\?\)",
     ),
     "classes": (lambda: resnet20(classes=0), "classes must be >= 1, got 0"),
     "in_channels": (lambda: resnet20(in_channels=0), "in_channels must be >= 1, got 0"),

@@ -88,7 +88,9 @@ def _train_ranked(rank: int, settings: TrainSettings, path: Path) -> None:
 
 def test_two_processes_train_as_one(tmp_path: Path, settings: Make) -> None:
     """Gradients are averaged before the step, so that all threshold alike."""
-    perceptron = {"model": "perceptron", "kernel": None, "width": 6 / 14539, "batch_size": 8}
+    perceptron = {
+        "model": "perceptron", "kernel": None, "channels": 16, "width": 6 / 14539, "batch_size": 8,
+    }  # fmt: skip
     wanted = settings(**LASSO | perceptron)
     alone, together = tmp_path / "alone.h5", tmp_path / "together.h5"
     ranks(_train_ranked, 2, wanted, together)
@@ -128,6 +130,8 @@ def test_bad_settings(options: dict, message: str) -> None:
     [
         ({"channels": 0}, "--channels must be >= 1"),
         ({"kernel": 3, "model": "deep"}, "--kernel must be left out for --model deep"),
+        ({"kernel": None, "model": "transformer"}, "--channels must be left out"),
+        ({"model": "perceptron", "kernel": None, "channels": 16, "connectivity": "local"}, "dense"),
         ({"sleep": "instant"}, "--sleep must be none for --connectivity dense"),
     ],
 )
