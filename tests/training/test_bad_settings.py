@@ -29,7 +29,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"sleep": "instant", "at_steps": (3,), "below_snr": 1.0}, "exclude each other: give one"),
     ({"sleep": "instant", "every": 0}, "--every must be >= 1, got 0"),
     ({"sleep": "instnat"}, r"--sleep must be one of none, .*, got 'instnat' \(did you mean"),
-    ({"optimizer": "lion"}, "--optimizer must be one of adamw, adam, sgd, got 'lion'"),
+    ({"optimizer": "lion"}, "--optimizer must be one of adamw, adam, sgd, beta-lasso, got 'lion'"),
     ({"lr_schedule": "linear"}, "--lr-schedule must be one of steps, cosine, constant"),
     ({"precision": "float8"}, "--precision must be one of float32, bfloat16, float16"),
     ({"sleep": "instant", "scaling": "net"}, "--scaling must be one of neuron, grid, layer"),
