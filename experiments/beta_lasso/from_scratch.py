@@ -95,7 +95,7 @@ def continuations(study: FromScratch, lasso: Lasso, start: Variant) -> list[Vari
     """What the learned layer goes on to do, and one that was local by design."""
     wake = replace(
         start.settings.optimisation, optimizer="adamw", l1=0.0, l1_first=None,
-        lr=study.sharing_lr, weight_decay=1e-2, epochs=study.sharing, lr_schedule="cosine",
+        lr=study.sharing_lr, weight_decay=1e-2, epochs=study.sharing, lr_schedule="constant",
     )  # fmt: skip
     record = replace(start.settings.record, snapshot_every=None, snapshot_layers=("*",))
     network = lasso.network("shallow", "local")
