@@ -76,7 +76,7 @@ def to_dense(
             origins[name] = layer
         else:
             _check(model, name, sizes.get(name, []))
-            origins[name] = _twin(layer, name, sizes[name][0], "copy", "auto")
+            origins[name] = _twin(layer, name, sizes[name][0], "copy", "auto")  # type: ignore[arg-type]
     model = model if inplace else deepcopy(model)
     for name, origin in origins.items():
         layer = model.get_submodule(name)
