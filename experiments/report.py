@@ -81,6 +81,7 @@ class Report:
     lines: list[str]
     values: dict[str, Any] = field(default_factory=dict)
     table: Path | None = None  # as CSV
+    exit_code: int = 0  # of the command: not 0 where a part of it failed
 
     def text(self) -> str:
         """The table, and where everything is."""

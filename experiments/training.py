@@ -143,13 +143,13 @@ def run_variants(
     `network` makes a network for those that do not begin as their settings say.
     """
     options.check()
-    chosen = _chosen(variants, options.variants)
+    rows = chosen(variants, options.variants)
     seeds = options.seeds or tuple(default_seeds)
-    for variant in chosen:
+    for variant in rows:
         variant.settings.check()
     folder = results_folder(options.out, name)
     jobs = []
-    for number, (variant, seed) in enumerate(itertools.product(chosen, seeds), start=1):
+    for number, (variant, seed) in enumerate(itertools.product(rows, seeds), start=1):
         place = Place(
             _run_file(folder, variant, seed),
             device=options.device,
@@ -158,15 +158,15 @@ def run_variants(
             quiet=options.quiet or options.processes > 1,
             keep=1,
         )
-        title = f"{name} [{number}/{len(chosen) * len(seeds)}]: {variant.name}, seed {seed}"
+        title = f"{name} [{number}/{len(rows) * len(seeds)}]: {variant.name}, seed {seed}"
         settings = replace(variant.settings, seed=seed)
         begin = partial(network, variant, seed)
         jobs.append(Job(title, settings, place, options.keep_checkpoints, begin))
     if options.resume:
-        jobs = [job for job in jobs if not _finished(job.place.run_file, job.settings)]
+        jobs = [job for job in jobs if not finished(job.place.run_file, job.settings)]
     run_jobs(jobs, options.processes, quiet=options.quiet)
     outcomes = []
-    for variant in chosen:
+    for variant in rows:
         runs = []
         for seed in seeds:
             with RunReader(_run_file(folder, variant, seed)) as run:
@@ -240,14 +240,15 @@ def _or_empty(value: float | None) -> float | str:
     return "" if value is None else value
 
 
-def _chosen(variants: Sequence[Variant], names: Sequence[str] | None) -> list[Variant]:
+def chosen(variants: Sequence[Variant], names: Sequence[str] | None) -> list[Variant]:
+    """The rows that were asked for."""
     known = [variant.name for variant in variants]
     for name in names or ():
         require_choice("--variants", name, known)
     return [variant for variant in variants if names is None or variant.name in names]
 
 
-def _finished(path: Path, settings: TrainSettings) -> bool:
+def finished(path: Path, settings: TrainSettings) -> bool:
     """Whether a run is there and complete, with these settings."""
     if not path.exists():
         return False

@@ -60,8 +60,8 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     values: BoundArguments
 
-    def run(self) -> None:
-        """Run it and print what it found, as its options say."""
+    def run(self) -> int:
+        """Run it and print what it found, as its options say; the exit code."""
         found = self.function(*self.values.args, **self.values.kwargs)
         options = self.values.arguments.get("options")
         if isinstance(found, Report) and options is not None and options.json:
@@ -70,6 +70,7 @@ class Call(NamedTuple):
             print(found.text())
         elif isinstance(found, str):
             print(found)
+        return found.exit_code if isinstance(found, Report) else 0
 
 
 class Command(NamedTuple):
@@ -85,6 +86,9 @@ COMMANDS = {
     "reproduce": Command("a published table or figure, beside the paper's numbers", EXPERIMENTS),
     "tune": Command(
         "search rate and decay on a validation split", Entry("dynamic_sharing.tune:run", "")
+    ),
+    "sweep": Command(
+        "a grid of any of these, over cores, machines or Slurm", Entry("sweep:sweep", "")
     ),
     "analyze": Command("tables and figures of one or many runs", Entry("analyze:analyze", "")),
     "report": Command("one HTML file about one or many runs", Entry("html_report:html_report", "")),
@@ -192,7 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     try:
         parsed = _parse(sys.argv[1:] if arguments is None else arguments)
-        print(parsed) if isinstance(parsed, str) else parsed.run()
+        if not isinstance(parsed, str):
+            return parsed.run()
+        print(parsed)
     except NeurosimError as error:
         message = " ".join(str(error).split())
         print(f"neurosim: error: {message}", file=sys.stderr)

@@ -21,7 +21,7 @@ from neurosim import __version__
 
 SCHEMA = "neurosim.run"
 VERSION = 1
-KINDS = ("convergence", "training", "activations")
+KINDS = ("convergence", "training", "activations", "sweep")
 
 # Attributes cannot change while a file is written and read at once, so what changes at the end
 # of a run is kept in small datasets that are overwritten in place.
