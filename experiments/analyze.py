@@ -31,9 +31,11 @@ from analysis.trajectories.series import (
     weight_trajectories,
 )
 from experiments.report import Report, results_folder, table
+from experiments.sweep_analysis import analyze_study
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.progress import StatusLine
 from neurosim.recording import RunReader
+from neurosim.sweeps import StudyFolder
 
 # Measures in the printed table and their headings there.
 COLUMNS = {
@@ -61,6 +63,8 @@ class AnalyzeOptions:
     """Rings of neighbours for distances between filters (1 and 4 in the paper)."""
     normalisation: Normalisation = "layer"
     """What filters are divided by before that: the layer's norm, as published, or their own."""
+    metric: str | None = None
+    """Of a study (the folder of a sweep): what is drawn and compared (default: the first)."""
     snapshots: int | None = None
     """Take so many snapshots of every run only, evenly spaced."""
     name: str = "analyze"
@@ -95,7 +99,8 @@ def analyze(runs: tuple[Path, ...], options: AnalyzeOptions) -> Report:
 
     Of training runs: accuracies, and of every layer in every snapshot the SNR, the spread, the
     distance between filters, the effective rank, zeros and change. Of convergence studies: the
-    SNR of every setting. Works on runs that are still going on, and on files larger than memory.
+    SNR of every setting. Of the folder of a sweep: heat maps, lines with intervals over seeds and
+    the best point of every network. Works on runs that are still going on, and on files larger than memory.
         neurosim analyze runs/train runs/other/train-seed0.h5 --layers conv1
 
     Args:
@@ -103,6 +108,10 @@ def analyze(runs: tuple[Path, ...], options: AnalyzeOptions) -> Report:
         options: What is measured, and where results go.
     """
     options.check()
+    if len(runs) == 1 and StudyFolder.is_one(runs[0]):
+        return analyze_study(
+            runs[0], options.metric, options.name, options.out, overwrite=options.overwrite
+        )
     files = run_files(runs)
     line = StatusLine(quiet=options.quiet)
     studies: dict[str, ConvergenceCurves] = {}

@@ -173,8 +173,8 @@ def _scheduler(place: Place) -> Iterator[Cluster]:
         if resources:
             workers = client.scheduler_info(n_workers=-1)["workers"].values()
             able = [w for w in workers if w["resources"].get("GPU", 0) >= place.gpus_per_run]
-            require(able, "--gpus-per-run", place.gpus_per_run,
-                    f"what a worker of {place.where} has: start them with --resources GPU=1")  # fmt: skip
+            allowed = f"what a worker of {place.where} has: start them with --resources GPU=1"
+            require(able, "--gpus-per-run", place.gpus_per_run, allowed)
         yield Cluster(client, place.threads or 1, resources)
 
 

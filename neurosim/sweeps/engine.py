@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neurosim.errors import NeurosimError
 from neurosim.sweeps.batches import Batches
@@ -47,8 +47,8 @@ class Engine:
         self.resources = resources
         self._tries: Counter[str] = Counter()  # failures by point
         self.slots = 0  # runs that workers can do at once
-        self._running: dict[str, tuple[Future, list[Point]]] = {}
-        self._ended: SimpleQueue[str] = SimpleQueue()
+        self._running: dict[Any, tuple[Future, list[Point]]] = {}
+        self._ended: SimpleQueue[Any] = SimpleQueue()
         self._counted = -CENSUS_SECONDS
 
     @property
@@ -81,7 +81,7 @@ class Engine:
         if now - self._counted < CENSUS_SECONDS and self.slots:
             return
         try:
-            threads = self.client.nthreads()
+            threads: Any = self.client.nthreads()
         except (OSError, RuntimeError) as error:  # it went away
             raise self._lost() from error
         # A process runs one point at a time, however many threads it has.
@@ -109,7 +109,7 @@ class Engine:
             raise self._lost() from error
         except KilledWorker as error:
             yield from self._lost_batch(points, _death(error))
-        except Exception as error:  # noqa: BLE001 (out of memory while a result is sent, ...)
+        except Exception as error:  # (out of memory while a result is sent, ...)
             yield from self._lost_batch(points, said(error))
         else:
             self.batches.learn(outcome.seconds)

@@ -42,25 +42,24 @@ class Grid:
         """A configuration with its name."""
         return Point(config_hash(self.study, config, self.defaults), config)
 
+    def at(self, number: int) -> Config:
+        """The configuration with this number, counted from 0."""
+        config: Config = {}
+        for name in reversed(list(self.values)):
+            number, index = divmod(number, len(self.values[name]))
+            config[name] = self.values[name][index]
+        return config
+
     def corners(self, most: int = 64) -> Iterator[tuple[Config, bool]]:
         """Configurations to check before anything starts, and whether to check them thoroughly.
 
         Every value once, beside the first of the others; thoroughly, a few spread over the grid.
         """
-        first = {name: values[0] for name, values in self.values.items()}
-        yield first, True
         for name, values in self.values.items():
-            for value in values[1:]:
-                yield first | {name: value}, False
-        lengths = [len(values) for values in self.values.values()]
-        for number in range(1, min(most, len(self))):
-            rest, config = number * (len(self) - 1) // (min(most, len(self)) - 1), {}
-            for (name, values), length in zip(
-                reversed(self.values.items()), lengths[::-1], strict=True
-            ):
-                rest, index = divmod(rest, length)
-                config[name] = values[index]
-            yield config, True
+            for value in values:
+                yield self.at(0) | {name: value}, False
+        for number in sorted({n * (len(self) - 1) // (most - 1) for n in range(most)}):
+            yield self.at(number), True
 
 
 def config_hash(study: str, config: Mapping[str, Any], usual: Mapping[str, Any]) -> str:

@@ -192,7 +192,7 @@ class Runs:
     def run(self, points: Iterable[Point], total: int | None) -> Iterator[Record]:
         """Yield what becomes of points, as it becomes known."""
         client = self.cluster.client
-        monitor = Monitor(self.home, self.counts, client.dashboard_link, quiet=self.quiet)
+        monitor = Monitor(self.home, self.counts, str(client.dashboard_link), quiet=self.quiet)
         monitor.say(f"{self.study.name}: dashboard {client.dashboard_link}")
         work = Work(
             self.study.run, self.study.name, self.home.path.absolute(), self.study.alone,

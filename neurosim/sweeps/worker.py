@@ -70,7 +70,7 @@ def run_batch(work: Work, points: Sequence[Point]) -> Outcome:
                 start = time.perf_counter()
                 try:
                     result = as_result(work.run(point.config, runs / point.key))
-                except Exception as error:  # noqa: BLE001 (whatever it was, the rest goes on)
+                except Exception as error:  # whatever it was, the rest goes on
                     outcome.failed.append((point, said(error), _may_pass(error)))
                 else:
                     took = time.perf_counter() - start

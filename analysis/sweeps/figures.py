@@ -1,0 +1,91 @@
+"""Figures of studies: heat maps over two options, and lines over one with intervals over seeds."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures import STYLE, new_figure
+from analysis.sweeps.summary import over_seeds, varying
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PANELS = 12  # heat maps of one figure
+LINES = 10  # of one figure
+
+
+def heat_maps(table: pd.DataFrame, metric: str) -> Figure | None:
+    """The mean over seeds over the two options with most values, a panel for each of the rest."""
+    names = _by_values(table)
+    if len(names) < 2:
+        return None
+    y, x, *rest = names[1], names[0], *names[2:]
+    means = over_seeds(table, metric)
+    panels = list(means.groupby(rest, dropna=False)) if rest else [((), means)]
+    panels = panels[:PANELS]
+    width = min(4, len(panels))
+    height = -(-len(panels) // width)
+    low, high = means["mean"].min(), means["mean"].max()
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(2.9 * width + 1.0, 2.5 * height + 0.4)
+        axes = figure.subplots(height, width, squeeze=False)
+        for ax in axes.flat[len(panels) :]:
+            ax.axis("off")
+        for ax, (values, part) in zip(axes.flat, panels, strict=False):
+            grid = part.pivot_table(index=y, columns=x, values="mean", sort=True)
+            image = ax.imshow(grid, origin="lower", aspect="auto", vmin=low, vmax=high)
+            _ticks(ax, "x", grid.columns, x)
+            _ticks(ax, "y", grid.index, y)
+            ax.set_title(_named(rest, values), fontsize="small")
+        figure.colorbar(image, ax=axes.ravel().tolist(), label=metric)  # pyright: ignore
+    return figure
+
+
+def lines(table: pd.DataFrame, metric: str) -> Figure | None:
+    """Mean over seeds with its 95% interval over the number with most values, a line each."""
+    names = _by_values(table)
+    x = next((name for name in names if table[name].dtype.kind in "iuf"), None)
+    if x is None:
+        return None
+    rest = [name for name in names if name != x]
+    means = over_seeds(table, metric)
+    parts = list(means.groupby(rest, dropna=False)) if rest else [((), means)]
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(5.6, 3.2)
+        ax = figure.subplots()
+        for values, part in itertools.islice(parts, LINES):
+            part = part.sort_values(x)
+            (line,) = ax.plot(part[x], part["mean"], "o-", ms=3, label=_named(rest, values))
+            ax.fill_between(part[x], part["low"], part["high"], color=line.get_color(), alpha=0.15, lw=0)
+        given = np.unique(means[x].dropna())
+        if len(given) > 2 and given[0] > 0 and given[-1] / given[0] >= 30:
+            ax.set_xscale("log")
+        ax.set_xlabel(x)
+        ax.set_ylabel(metric)
+        if rest:
+            ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="x-small")
+    return figure
+
+
+def _by_values(table: pd.DataFrame) -> list[str]:
+    """Options that vary, those with most values first."""
+    return sorted(varying(table), key=lambda name: -table[name].map(str).nunique())
+
+
+def _ticks(ax: Axes, axis: str, values: Any, label: str) -> None:
+    """At most eight values along an axis."""
+    step = -(-len(values) // 8)
+    shown = [f"{v:g}" if isinstance(v, int | float) else str(v) for v in values[::step]]
+    getattr(ax, f"set_{axis}ticks")(range(0, len(values), step), shown)
+    getattr(ax, f"set_{axis}label")(label)
+
+
+def _named(names: list[str], values: Any) -> str:
+    given = values if isinstance(values, tuple) else (values,)
+    return ", ".join(f"{n} = {v}" for n, v in zip(names, given, strict=True))

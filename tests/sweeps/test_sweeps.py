@@ -1,0 +1,298 @@
+"""Sweeps over real schedulers and processes, some of which are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("distributed", reason="needs the extra [cluster]")
+
+import scenes
+
+import neurosim
+from analysis.sweeps import collect, collect_array
+from experiments.convergence import ConvergenceStudy, run_study
+from experiments.report import RunOptions
+from experiments.studies.find import find_study
+from neurosim.cli import main
+from neurosim.errors import InvalidArgument, NeurosimError
+from neurosim.recording import RunReader
+from neurosim.sweeps import Place, StudyFolder, build_grid, read_records, sweep_study
+from neurosim.training import (
+    DataSettings,
+    OptimisationSettings,
+    TrainSettings,
+    train,
+)
+from neurosim.training import Place as TrainingPlace
+
+TRAINING = {"subset": 100, "test_subset": 50, "batch_size": 50, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[scenes.Machines]:
+    with scenes.machines(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+def test_every_point_is_there_once_with_its_own_result(
+    cluster: scenes.Machines, tmp_path: Path
+) -> None:
+    grid = {"scale": [1, 2.5, 10], "pause": 0.0}
+    swept = neurosim.sweep(
+        scenes.draw, grid, tmp_path / "s", where=cluster.address, seeds=40, quiet=True
+    )
+    assert (swept.total, swept.completed, swept.failed) == (120, 120, {})
+    table = collect(tmp_path / "s")
+    assert len(table) == 120
+    assert table.index.is_unique
+    assert set(table.status) == {"complete"}
+    arrays = collect_array(tmp_path / "s", "values")
+    for key, row in table.iterrows():
+        alone = scenes.draw(row["scale"], row["seed"])
+        assert row["mean"] == alone["mean"]
+        assert row["sign"] == alone["sign"]
+        np.testing.assert_array_equal(arrays[key], alone["values"])
+    assert len(list((tmp_path / "s/runs").iterdir())) < 40  # not a file for each
+    # Again, and with more values: nothing is run twice.
+    grid = {"scale": [1, 2.5, 10, 11]}
+    again = neurosim.sweep(
+        scenes.draw, grid, tmp_path / "s", where=cluster.address, seeds=40, quiet=True
+    )
+    assert (again.skipped, again.completed) == (120, 40)
+    assert set(scenes.entered(tmp_path / "s").values()) == {1}
+    assert len(collect(tmp_path / "s")) == 160
+
+
+def test_a_worker_is_killed_in_the_middle(tmp_path: Path) -> None:
+    with scenes.machines(tmp_path) as cluster:
+        script = _client(tmp_path, cluster.address, pause=0.03, seeds=200)
+        scenes.wait_for(lambda: sum(scenes.entered(tmp_path / "s").values()) > 10)
+        cluster.workers[0].kill()
+        _, error = script.communicate(timeout=60)
+        assert script.returncode == 0, error.decode()
+    counts = scenes.entered(tmp_path / "s")
+    assert len(counts) == 200
+    assert set(counts.values()) == {1}
+    assert not scenes.entered(tmp_path / "s", "failed")
+
+
+def test_started_twice_then_killed_then_continued(
+    cluster: scenes.Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = _client(tmp_path, cluster.address, pause=0.03, seeds=200)
+    scenes.wait_for(lambda: sum(scenes.entered(tmp_path / "s").values()) > 10)
+    grid = {"scale": [1], "pause": 0.03}
+    with pytest.raises(InvalidArgument, match=rf"is being swept by process {script.pid} on"):
+        neurosim.sweep(scenes.draw, grid, tmp_path / "s", where=cluster.address, seeds=200)
+    assert main(["sweep", "--status", str(tmp_path / "s")]) == 0
+    assert "being swept" in capsys.readouterr().out
+    script.send_signal(signal.SIGKILL)
+    script.wait()
+    assert main(["sweep", "--status", str(tmp_path / "s")]) == 0
+    assert "at rest" in (said := capsys.readouterr().out)
+    assert "cut short" in said
+    before = len(scenes.entered(tmp_path / "s"))
+    swept = neurosim.sweep(
+        scenes.draw, grid, tmp_path / "s", where=cluster.address, seeds=200, quiet=True
+    )
+    assert before <= swept.skipped < 200  # some were finished, and found, after the kill
+    counts = scenes.entered(tmp_path / "s")
+    assert len(counts) == 200
+    assert set(counts.values()) == {1}
+    for key, values in collect_array(tmp_path / "s", "values").items():
+        seed = collect(tmp_path / "s").loc[key, "seed"]
+        np.testing.assert_array_equal(values, scenes.draw(1, seed)["values"])
+
+
+def _client(folder: Path, address: str, pause: float, seeds: int) -> subprocess.Popen:
+    """A process that sweeps `draw`."""
+    code = (
+        "import neurosim, scenes\n"
+        f"neurosim.sweep(scenes.draw, {{'scale': [1], 'pause': {pause}}}, {str(folder / 's')!r}, "
+        f"where={address!r}, seeds={seeds}, quiet=True)"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=scenes.ENVIRONMENT, stderr=subprocess.PIPE
+    )
+
+
+def test_what_a_kill_left_behind_is_found_again(cluster: scenes.Machines, tmp_path: Path) -> None:
+    """Results were written, and the client died before it could enter them."""
+    folder, grid = tmp_path / "s", {"scale": [1, 2]}
+    neurosim.sweep(scenes.draw, grid, folder, where=cluster.address, seeds=10, quiet=True)
+    before = collect(folder)
+    (segment,) = (folder / "index").iterdir()
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join(lines[:-2]) + lines[-2][:40])  # one torn, one never written
+    assert len(collect(folder)) < 20
+    swept = neurosim.sweep(scenes.draw, grid, folder, where=cluster.address, seeds=10, quiet=True)
+    assert (swept.skipped, swept.completed) == (20, 0)
+    after = collect(folder).loc[before.index]
+    for name in ("mean", "sign", "scale", "seed"):
+        assert (after[name] == before[name]).all()
+
+
+def test_one_that_fails_does_not_stop_the_others(
+    cluster: scenes.Machines, tmp_path: Path
+) -> None:
+    grid = {"scale": [1, 2, 3, 4]}
+    swept = neurosim.sweep(
+        scenes.fail_at_three, grid, tmp_path / "s", where=cluster.address, retries=2, quiet=True
+    )
+    assert swept.completed == 3
+    (error,) = swept.failed.values()
+    assert error.startswith("RuntimeError: three is too many [fail_at_three, scenes.py:")
+    table = collect(tmp_path / "s")
+    assert sorted(table[table.status == "complete"]["scale"]) == [1, 2, 4]
+    failed = table[table.status == "failed"].iloc[0]
+    assert (failed["scale"], failed["attempts"], failed["error"]) == (3, 3, error)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    grid |= {"marks": str(marks)}
+    for retries, completed in ((0, 0), (1, 4)):
+        for mark in marks.iterdir():
+            mark.unlink()
+        once = neurosim.sweep(
+            scenes.fail_once, grid, tmp_path / f"r{retries}", where=cluster.address,
+            retries=retries, quiet=True,
+        )  # fmt: skip
+        assert once.completed == completed
+
+
+def test_one_that_kills_its_workers_costs_only_itself(tmp_path: Path) -> None:
+    """Local workers are started again; who shared a batch with the culprit is not blamed."""
+    swept = neurosim.sweep(
+        scenes.die_at_three, {"scale": range(8)}, tmp_path / "s", workers=2, retries=1, quiet=True
+    )
+    assert swept.completed == 7
+    (error,) = swept.failed.values()
+    assert "died" in error
+    table = collect(tmp_path / "s")
+    assert table[table.status == "failed"][["scale", "attempts"]].to_numpy().tolist() == [[3, 2]]
+
+
+def test_results_are_those_of_each_point_alone(cluster: scenes.Machines, tmp_path: Path) -> None:
+    place = Place(cluster.address)
+    study = find_study(["converge"])
+    given = {"alpha": [1, 10], "kernel": [2, 3], "gammas": 0.1, "presentations": 60, "trials": 2}
+    sweep_study(study, build_grid("converge", study.options, given, 3), tmp_path / "c", place,
+                quiet=True)  # fmt: skip
+    table, curves = collect(tmp_path / "c"), collect_array(tmp_path / "c", "inverse_snr")
+    assert len(table) == 12
+    for key, row in table.iterrows():
+        alone = ConvergenceStudy(
+            kernels=(row["kernels"],), gammas=(0.1,), alphas=(row["alphas"],),
+            presentations=60, trials=2,
+        )  # fmt: skip
+        out = tmp_path / key
+        run_study(alone, "alone", RunOptions(out=out, seed=row["seed"], quiet=True))
+        with RunReader(out / "alone.h5") as run:
+            np.testing.assert_array_equal(curves[key], run["inverse_snr"][0])
+            assert row["limit.circuit"] == run["limit/circuit"][0]
+
+    study = find_study(["train"])
+    grid = build_grid("train", study.options, {**TRAINING, "lr": 1e-2}, 1)
+    sweep_study(study, grid, tmp_path / "t", place, quiet=True)
+    for key, row in collect(tmp_path / "t").iterrows():
+        settings = TrainSettings(
+            DataSettings(subset=100, test_subset=50),
+            optimisation=OptimisationSettings(lr=row["lr"], batch_size=50, epochs=1),
+        )
+        train(settings, TrainingPlace(tmp_path / f"{key}.h5", device="cpu", quiet=True))
+        with RunReader(tmp_path / f"{key}.h5") as alone, RunReader(
+            tmp_path / "t/runs" / f"{key}.h5"
+        ) as swept:
+            assert swept.config == alone.config
+            for name in ("loss", "top1", "test_loss", "statistics"):
+                np.testing.assert_array_equal(swept[name], alone[name])
+            assert row["test_loss"] == alone["test_loss"][-1]
+
+
+def test_an_unreachable_scheduler_is_an_error_within_ten_seconds(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(InvalidArgument, match="nothing answers at tcp://127.0.0.1:1 within"):
+        neurosim.sweep(scenes.draw, {"scale": 1}, tmp_path / "s", where="tcp://127.0.0.1:1")
+    assert time.monotonic() - start < 10
+
+
+def test_a_worker_without_the_folder_says_so(cluster: scenes.Machines, tmp_path: Path) -> None:
+    from distributed import Client
+
+    with Client(cluster.address) as client:
+        client.run(os.getpid)
+    folder = StudyFolder.create(tmp_path / "s", "draw", {})
+    assert folder.runs.is_dir()
+    from neurosim.sweeps.grid import Point
+    from neurosim.sweeps.worker import Work, run_batch
+
+    work = Work(lambda config, place: {}, "draw", tmp_path / "elsewhere", alone=False)
+    with pytest.raises(NeurosimError, match="a file system that all workers share"):
+        run_batch(work, [Point("a", {})])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("converge --grid alpho=1", "did you mean 'alphas'?"),
+        ("converge --grid gamma=0.1,-1", "plasticity.gamma must be finite and > 0, got -1.0"),
+        ("converge --grid alpha=1,ten", "--grid alphas must be a number, got 'ten'"),
+        ("converge --grid kernel=24 gamma=0.1", "rate"),  # beyond a stability bound
+        ("converge --grid alpha=1,1", "--grid alpha must be without repetitions"),
+        ("converge --grid alpha", "--grid must be pairs such as alpha=1,3,10"),
+        ("train --grid lr=0.1,0", "--lr must be finite and > 0, got 0"),
+        ("train --grid sleep=instnt", "did you mean 'instant'?"),
+        ("table1 --grid variants=conf", "did you mean 'conv'?"),
+        ("fig4a --grid out=x", "--grid key must be one of seed, got 'out'"),
+        ("convrge --seeds 2", "did you mean 'converge'?"),
+        ("converge --grid alpha=1 --seeds 0", "--seeds must be >= 1"),
+        ("converge --grid alpha=1 --retries -1", "--retries must be >= 0"),
+        ("converge --grid alpha=1 --where here", "--where must be local, slurm or an address"),
+        ("converge", "--grid or --seeds must say what is varied"),
+        ("", "STUDY must be converge, train or"),
+        ("--status nowhere", "not the folder of a study"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", *words.split()]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert message in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_another_study(cluster: scenes.Machines, tmp_path: Path) -> None:
+    place = {"where": cluster.address, "quiet": True}
+    neurosim.sweep(scenes.draw, {"scale": 1}, tmp_path / "s", **place)
+    with pytest.raises(InvalidArgument, match="which is one of draw"):
+        neurosim.sweep(scenes.fail_at_three, {"scale": 1}, tmp_path / "s", **place)
+    with pytest.raises(InvalidArgument, match=r"pause is 0.0, and now None"):
+        neurosim.sweep(lambda scale: {}, {"scale": 1}, tmp_path / "s", name="draw", **place)
+    assert len(list(read_records(tmp_path / "s/index"))) == 1
+
+
+def test_the_command_line_sweeps_and_tells_by_its_exit_code(
+    cluster: scenes.Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", "converge", "--where", cluster.address, "--out", str(tmp_path / "s"),
+             "--grid", "kernel=2", "gamma=0.1", "presentations=20", "trials=1", "rates=3e-4"]  # fmt: skip
+    assert main(words) == 2  # there is no such option
+    words[-1] = "rate=3e-4,0.05"  # stable on its own? the second is not
+    assert main(words) == 2
+    words[-1] = "rate=3e-4,2e-4"
+    capsys.readouterr()
+    assert main(words) == 0
+    found = capsys.readouterr()
+    assert "2 points: 2 done" in found.out
+    assert "dashboard" in found.err
