@@ -18,7 +18,7 @@ DYNAMICS = """
     Brian2 Collapsed Constant Continuous Diverged Euler Gaussian Given Independent InputStream
     InstantResponse InvalidArgument InverseSqrt InverseTime OneHot Plasticity RateCircuit Rates
     Response Setting StabilityError Trajectory Transfer check_setting check_stability simulate
-    simulate_ensemble theory transfer
+    simulate_ensemble simulate_setting theory transfer
 """
 SLEEP = """
     AtSteps BelowSNR Circuit EveryBatches EveryEpochs Hebbian Instant LayerStatistics Patterns
@@ -80,9 +80,17 @@ def test_one_direction() -> None:
             "neurosim.errors",
             "neurosim.progress",
         },
+        "neurosim/sweeps": {
+            "neurosim",
+            "neurosim.sweeps",
+            "neurosim.recording",
+            "neurosim.errors",
+            "neurosim.progress",
+        },
         "analysis": {
             "analysis",
             "neurosim.recording",
+            "neurosim.sweeps",
             "neurosim.compiled",
             "neurosim.errors",
             "neurosim.progress",

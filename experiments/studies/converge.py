@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from analysis.convergence.snr import log_inverse_snr
 from experiments.convergence import AXES, ConvergenceStudy
-from neurosim.dynamics import check_setting, simulate_ensemble
+from neurosim.dynamics import check_setting, simulate_setting
 from neurosim.sweeps.options import Config, arguments
 
 
@@ -43,21 +43,30 @@ def check(config: Config, thorough: bool) -> None:
         check_setting(setting)
 
 
+class Combination(NamedTuple):
+    """What runs that differ in their seed have in common."""
+
+    study: ConvergenceStudy
+    point: dict[str, Any]
+    limits: dict[str, float]
+
+
 class Converge:
     """The curves of a population, or of several trials, and where theory says they end."""
 
     def __call__(self, config: Config, place: Path) -> dict[str, Any]:
         """What `neurosim converge` records of this combination."""
-        study, seed = converge_point(**arguments(converge_point, config))
-        limits = _limits(json.dumps({k: v for k, v in config.items() if k != "seed"}))
-        (point,) = study.points()
-        settings = [study.setting(point, trial) for trial in range(study.trials)]
-        runs = dict(
-            simulate_ensemble(
-                settings, seed=seed, record_every=study.record_every, threads=1, check=False
+        seedless = {name: value for name, value in config.items() if name != "seed"}
+        study, point, limits = _combination(json.dumps(seedless))
+        found = [
+            simulate_setting(
+                study.setting(point, trial),
+                seed=config.get("seed", 0),
+                record_every=study.record_every,
+                check=False,  # the combination was checked
             )
-        )
-        found = [runs[trial] for trial in range(study.trials)]
+            for trial in range(study.trials)
+        ]
         inverse_snr = np.stack([run.inverse_snr for run in found])  # (trials, R)
         return {
             "log_inverse_snr": float(log_inverse_snr(inverse_snr[:, -1]).mean()),
@@ -70,10 +79,10 @@ class Converge:
 
 
 @lru_cache(maxsize=4096)
-def _limits(config: str) -> dict[str, float]:
-    """Limits of a combination without its seed, whose settings are checked on the way."""
+def _combination(config: str) -> Combination:
+    """A combination without its seed, checked: that takes longer than a small run."""
     values = json.loads(config)
     check(values, thorough=True)
     study, _ = converge_point(**arguments(converge_point, values))
     (point,) = study.points()
-    return study.limits(point)
+    return Combination(study, point, study.limits(point))

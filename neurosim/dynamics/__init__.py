@@ -11,6 +11,7 @@ from neurosim.dynamics.continuous import Continuous as Continuous
 from neurosim.dynamics.ensemble import Setting as Setting
 from neurosim.dynamics.ensemble import check_setting as check_setting
 from neurosim.dynamics.ensemble import simulate_ensemble as simulate_ensemble
+from neurosim.dynamics.ensemble import simulate_setting as simulate_setting
 from neurosim.dynamics.euler import Euler as Euler
 from neurosim.dynamics.inputs import Gaussian as Gaussian
 from neurosim.dynamics.inputs import Given as Given

@@ -70,6 +70,25 @@ def check_setting(setting: Setting) -> None:
     prepare(**_arguments(setting, seed=0))
 
 
+def simulate_setting(
+    setting: Setting,
+    *,
+    seed: int = 0,
+    record_every: int | None = None,
+    snapshots: Sequence[int] = (),
+    check: bool = True,
+    stop: Event | None = None,
+) -> Trajectory:
+    """One population, in this thread; what `simulate_ensemble` does with each."""
+    return simulate(
+        **_arguments(setting, seed),
+        record_every=record_every,
+        snapshots=snapshots,
+        check=check,
+        stop=stop,
+    )
+
+
 def simulate_ensemble(
     settings: Sequence[Setting],
     *,
@@ -86,8 +105,9 @@ def simulate_ensemble(
     """
 
     def run(setting: Setting) -> Trajectory:
-        return simulate(
-            **_arguments(setting, seed),
+        return simulate_setting(
+            setting,
+            seed=seed,
             record_every=record_every,
             snapshots=snapshots,
             check=check,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class IndexWriter:
         """Add a line, for good."""
         if self._file is None:
             self._file = self.path.open("xb", buffering=0)
-        values = {name: value for name, value in asdict(record).items() if value not in ([], {})}
+        values = {name: value for name, value in vars(record).items() if value not in ([], {})}
         self._file.write(json.dumps(values, separators=(",", ":")).encode() + b"\n")
         os.fsync(self._file.fileno())
 

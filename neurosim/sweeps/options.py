@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
 from types import NoneType, UnionType
@@ -53,7 +54,7 @@ class Option:
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:
     """All options of a function by name."""
-    hints = get_type_hints(function)
+    hints = _hints(function)
     found: dict[str, Option] = {}
     for parameter in signature(function).parameters.values():
         if parameter.kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL):
@@ -69,7 +70,7 @@ def options_of(function: Callable[..., Any]) -> dict[str, Option]:
 
 def arguments(function: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What to call the function with: its defaults, but for what the configuration says."""
-    hints = get_type_hints(function)
+    hints = _hints(function)
     given: dict[str, Any] = {}
     for name, parameter in signature(function).parameters.items():
         hint = hints.get(name, Any)
@@ -98,13 +99,19 @@ def find_option(name: str, options: Mapping[str, Option], what: str = "--grid ke
     return options[plain]
 
 
+@cache
+def _hints(thing: Any) -> dict[str, Any]:
+    """Types of parameters or fields; to evaluate them takes longer than a small run may."""
+    return get_type_hints(thing)
+
+
 def _group(parameter: Parameter, hint: Any) -> Any:
     """The default value of a parameter that is a dataclass."""
     return hint() if parameter.default is parameter.empty else parameter.default
 
 
 def _fields(group: Any) -> dict[str, Option]:
-    hints, found = get_type_hints(type(group)), {}
+    hints, found = _hints(type(group)), {}
     for field in fields(group):
         value = getattr(group, field.name)
         if is_dataclass(value):
@@ -116,7 +123,7 @@ def _fields(group: Any) -> dict[str, Option]:
 
 def _configured(group: Any, config: Mapping[str, Any]) -> Any:
     """A dataclass with the values that the configuration has for it and the groups within."""
-    hints, changes = get_type_hints(type(group)), {}
+    hints, changes = _hints(type(group)), {}
     for field in fields(group):
         value = getattr(group, field.name)
         if is_dataclass(value):
