@@ -62,7 +62,9 @@ def lines(table: pd.DataFrame, metric: str) -> Figure | None:
         for values, part in itertools.islice(parts, LINES):
             part = part.sort_values(x)
             (line,) = ax.plot(part[x], part["mean"], "o-", ms=3, label=_named(rest, values))
-            ax.fill_between(part[x], part["low"], part["high"], color=line.get_color(), alpha=0.15, lw=0)
+            ax.fill_between(
+                part[x], part["low"], part["high"], color=line.get_color(), alpha=0.15, lw=0
+            )
         given = np.unique(means[x].dropna())
         if len(given) > 2 and given[0] > 0 and given[-1] / given[0] >= 30:
             ax.set_xscale("log")

@@ -64,4 +64,6 @@ def best_points(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     found = over_seeds(table, metric).dropna(subset="mean")
     networks = [name for name in NETWORKS if name in found.columns]
     order = found.sort_values("mean", ascending=not rises(metric), kind="stable")
-    return (order.groupby(networks, sort=True) if networks else order).head(1).reset_index(drop=True)
+    return (
+        (order.groupby(networks, sort=True) if networks else order).head(1).reset_index(drop=True)
+    )

@@ -16,7 +16,10 @@ from neurosim.sweeps.grid import read_words as read_words
 from neurosim.sweeps.index import Record as Record
 from neurosim.sweeps.index import read_records as read_records
 from neurosim.sweeps.status import status_lines as status_lines
+from neurosim.sweeps.sweep import Asked as Asked
+from neurosim.sweeps.sweep import How as How
 from neurosim.sweeps.sweep import Study as Study
 from neurosim.sweeps.sweep import Swept as Swept
+from neurosim.sweeps.sweep import run_points as run_points
 from neurosim.sweeps.sweep import sweep as sweep
 from neurosim.sweeps.sweep import sweep_study as sweep_study

@@ -40,11 +40,12 @@ class Engine:
         *,
         retries: int = 2,
         resources: Mapping[str, float] | None = None,
+        ahead: int = AHEAD,
         tick: Callable[[Engine], None] = lambda engine: None,
     ):
         self.client, self.work, self.retries, self._tick = client, work, retries, tick
         self.batches = Batches(points, total, alone=work.alone)
-        self.resources = resources
+        self.resources, self.ahead = resources, ahead
         self._tries: Counter[str] = Counter()  # failures by point
         self.slots = 0  # runs that workers can do at once
         self._running: dict[Any, tuple[Future, list[Point]]] = {}
@@ -89,7 +90,7 @@ class Engine:
 
     def _hand_out(self) -> None:
         slots = max(1, self.slots)
-        ahead = AHEAD if self.batches.known or self.work.alone else 1
+        ahead = self.ahead if self.batches.known or self.work.alone else 1
         while len(self._running) < ahead * slots and (points := self.batches.take(slots)):
             future = self.client.submit(
                 run_batch, self.work, points, pure=False, retries=0, resources=self.resources

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from neurosim.errors import Interrupted, require
 from neurosim.sweeps.clusters import Cluster, Job, Place, connect
-from neurosim.sweeps.engine import Engine
+from neurosim.sweeps.engine import AHEAD, Engine
 from neurosim.sweeps.folder import StudyFolder
 from neurosim.sweeps.grid import Grid, Point, build_grid
 from neurosim.sweeps.index import COMPLETE, FAILED, IndexWriter, Record, states
@@ -40,6 +40,39 @@ class Study:
     """Every run is a task of its own and writes files of its own."""
     check: Callable[[Config, bool], None] = no_check
     """Refuses a configuration, thoroughly or only as far as that is cheap."""
+
+
+@dataclass(frozen=True)
+class How:
+    """Where points run, and how stubbornly."""
+
+    place: Place = Place()  # noqa: RUF009 (frozen)
+    job: Job = Job()  # noqa: RUF009
+    client: Client | None = None
+    """A client to use in place of `place` and `job`."""
+    retries: int = 2
+    quiet: bool = False
+
+    def check(self) -> None:
+        """Refuse what makes no sense."""
+        require(self.retries >= 0, "--retries", self.retries, ">= 0")
+        self.place.check()
+
+    def cluster(self, folder: Path, points: int) -> AbstractContextManager[Cluster]:
+        """Workers, for as long as the block lasts."""
+        if self.client is not None:
+            return nullcontext(Cluster(self.client, self.place.threads or 1))
+        return connect(self.place, self.job, folder, points)
+
+
+class Asked:
+    """A number of points of which each is decided when it is asked for."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Point]:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -136,29 +169,51 @@ def sweep_study(
     quiet: bool = False,
 ) -> Swept:
     """Run the points of a grid that are not finished yet."""
-    require(retries >= 0, "--retries", retries, ">= 0")
-    place.check()
     for config, thorough in grid.corners():
         study.check(config, thorough)
-    with open_study(study, grid.defaults, folder) as (home, index):
+    how = How(place, job, client, retries, quiet)
+    return run_points(study, grid, folder, grid.defaults, how)
+
+
+class Points(Protocol):
+    """Points, and how many they are."""
+
+    def __len__(self) -> int: ...  # noqa: D105
+
+    def __iter__(self) -> Iterator[Point]: ...
+
+
+def run_points(
+    study: Study,
+    points: Points,
+    folder: Path,
+    usual: Config,
+    how: How,
+    hear: Callable[[Record], None] = lambda record: None,
+) -> Swept:
+    """Run points that are not finished yet, and tell `hear` what becomes of them.
+
+    `points` are iterated once and as they are needed, in this thread; so a source may decide what
+    comes next by what it has heard, if it is `Asked`. `usual` are values that were not said, for a
+    folder to be of one study only.
+    """
+    how.check()
+    with open_study(study, usual, folder) as (home, index):
+        asked = isinstance(points, Asked)
         finished = {key for key, state in states(home.index).items() if state == COMPLETE}
-        left = [point for point in grid if point.key not in finished]
-        counts = Counts(len(grid), kept=len(grid) - len(left), done=len(grid) - len(left))
+        left = points if asked else [point for point in points if point.key not in finished]
+        kept = len(points) - len(left)
+        if not len(left):
+            return Swept(folder, len(points), kept, 0)
+        counts = Counts(len(points), kept=kept, done=kept)
         failed: dict[str, str] = {}
-        if not left:
-            return Swept(folder, len(grid), counts.kept, 0)
-        room = nullcontext(Cluster(client, place.threads or 1)) if client else connect(
-            place, job, folder, len(left)
-        )  # fmt: skip
-        with room as cluster:
-            seconds = 0.0
-            runs = Runs(study, cluster, home, counts, place, retries, quiet)
+        with how.cluster(folder, len(left)) as cluster:
+            runs = Runs(study, cluster, home, counts, how, asked)
             for record in runs.run(left, len(left)):
                 index.append(record)
+                hear(record)
                 failed |= dict(zip(record.points, record.errors, strict=False))
-            seconds = runs.seconds
-    completed = counts.done - counts.kept
-    return Swept(folder, len(grid), counts.kept, completed, failed, seconds)
+    return Swept(folder, counts.total, kept, counts.done - kept, failed, runs.seconds)
 
 
 @contextmanager
@@ -184,19 +239,18 @@ class Runs:
     cluster: Cluster
     home: StudyFolder
     counts: Counts
-    place: Place
-    retries: int
-    quiet: bool = False
+    how: How
+    asked: bool = False
     seconds: float = 0.0
 
     def run(self, points: Iterable[Point], total: int | None) -> Iterator[Record]:
         """Yield what becomes of points, as it becomes known."""
         client = self.cluster.client
-        monitor = Monitor(self.home, self.counts, str(client.dashboard_link), quiet=self.quiet)
+        monitor = Monitor(self.home, self.counts, str(client.dashboard_link), quiet=self.how.quiet)
         monitor.say(f"{self.study.name}: dashboard {client.dashboard_link}")
         work = Work(
             self.study.run, self.study.name, self.home.path.absolute(), self.study.alone,
-            self.cluster.threads, self.place.gpus_per_run,
+            self.cluster.threads, self.how.place.gpus_per_run,
         )  # fmt: skip
 
         def tick(engine: Engine) -> None:
@@ -209,7 +263,8 @@ class Runs:
         expected, told = [0], 0
         engine = Engine(
             client, work, points, total,
-            retries=self.retries, resources=self.cluster.resources, tick=tick,
+            retries=self.how.retries, resources=self.cluster.resources, tick=tick,
+            ahead=1 if self.asked else AHEAD,
         )  # fmt: skip
         try:
             for record in engine.run():

@@ -141,9 +141,7 @@ def test_what_a_kill_left_behind_is_found_again(cluster: scenes.Machines, tmp_pa
         assert (after[name] == before[name]).all()
 
 
-def test_one_that_fails_does_not_stop_the_others(
-    cluster: scenes.Machines, tmp_path: Path
-) -> None:
+def test_one_that_fails_does_not_stop_the_others(cluster: scenes.Machines, tmp_path: Path) -> None:
     grid = {"scale": [1, 2, 3, 4]}
     swept = neurosim.sweep(
         scenes.fail_at_three, grid, tmp_path / "s", where=cluster.address, retries=2, quiet=True
@@ -208,9 +206,10 @@ def test_results_are_those_of_each_point_alone(cluster: scenes.Machines, tmp_pat
             optimisation=OptimisationSettings(lr=row["lr"], batch_size=50, epochs=1),
         )
         train(settings, TrainingPlace(tmp_path / f"{key}.h5", device="cpu", quiet=True))
-        with RunReader(tmp_path / f"{key}.h5") as alone, RunReader(
-            tmp_path / "t/runs" / f"{key}.h5"
-        ) as swept:
+        with (
+            RunReader(tmp_path / f"{key}.h5") as alone,
+            RunReader(tmp_path / "t/runs" / f"{key}.h5") as swept,
+        ):
             assert swept.config == alone.config
             for name in ("loss", "top1", "test_loss", "statistics"):
                 np.testing.assert_array_equal(swept[name], alone[name])
