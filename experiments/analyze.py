@@ -100,7 +100,8 @@ def analyze(runs: tuple[Path, ...], options: AnalyzeOptions) -> Report:
     Of training runs: accuracies, and of every layer in every snapshot the SNR, the spread, the
     distance between filters, the effective rank, zeros and change. Of convergence studies: the
     SNR of every setting. Of the folder of a sweep: heat maps, lines with intervals over seeds and
-    the best point of every network. Works on runs that are still going on, and on files larger than memory.
+    the best point of every network. Works on runs that are still going on, and on files larger
+    than memory.
         neurosim analyze runs/train runs/other/train-seed0.h5 --layers conv1
 
     Args:

@@ -1,9 +1,11 @@
 """neurosim: weight sharing without shared weights, from circuit to network to trajectory."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neurosim.sweeps import sweep as sweep
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

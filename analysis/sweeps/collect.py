@@ -51,7 +51,7 @@ def collect(folder: str | Path) -> pd.DataFrame:
     options = _renamed(options, STATE)
     metrics = _renamed(metrics, {*options, *STATE})
     table = pd.DataFrame({**options, **metrics, **state}, index=pd.Index(points, name="point"))
-    table = table[~table.index.duplicated(keep="last")]  # the last word about a point
+    table = table.loc[~table.index.duplicated(keep="last")]  # the last word about a point
     table["finished"] = pd.to_datetime(table["finished"], unit="s", utc=True)
     table.attrs = {"study": home.about()["study"], "options": [*options], "metrics": [*metrics]}
     return table

@@ -77,7 +77,7 @@ def lines(table: pd.DataFrame, metric: str) -> Figure | None:
 
 def _by_values(table: pd.DataFrame) -> list[str]:
     """Options that vary, those with most values first."""
-    return sorted(varying(table), key=lambda name: -table[name].map(str).nunique())
+    return sorted(varying(table), key=lambda name: -len(set(map(str, table[name]))))
 
 
 def _ticks(ax: Axes, axis: str, values: Any, label: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -20,7 +20,7 @@ RISING = ("top1", "top5", "snr", "accuracy", "score")  # the larger, the better
 
 def complete(table: pd.DataFrame) -> pd.DataFrame:
     """The points that have results."""
-    return table[table["status"] == "complete"]
+    return table.loc[table["status"] == "complete"]
 
 
 def choose_metric(table: pd.DataFrame, metric: str | None) -> str:
@@ -43,7 +43,7 @@ def rises(metric: str) -> bool:
 def varying(table: pd.DataFrame) -> list[str]:
     """The options along which points differ, seeds aside."""
     names = [name for name in table.attrs["options"] if name not in SEEDS]
-    return [name for name in names if table[name].map(str).nunique() > 1]
+    return [name for name in names if len(set(map(str, table[name]))) > 1]
 
 
 def over_seeds(table: pd.DataFrame, metric: str, level: float = 0.95) -> pd.DataFrame:
@@ -51,7 +51,8 @@ def over_seeds(table: pd.DataFrame, metric: str, level: float = 0.95) -> pd.Data
     names = varying(table)
     done = complete(table)
     groups = done.groupby(names, dropna=False, sort=True) if names else done.groupby(lambda _: 0)
-    found = groups[metric].agg(["mean", "std", "count"]).rename(columns={"count": "runs"})
+    columns = {"mean": "mean", "std": "std", "runs": "count"}
+    found: Any = groups[metric].agg(**columns)
     error = found["std"] / np.sqrt(found["runs"])
     reach = error * stats.t.ppf((1 + level) / 2, np.maximum(found["runs"] - 1, 1))
     found["low"], found["high"] = found["mean"] - reach, found["mean"] + reach

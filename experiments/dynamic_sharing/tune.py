@@ -127,8 +127,8 @@ class Search:
     def point(self, network: str, lr: float, decay: float, seed: int) -> Point:
         """A network to train. Its name has all that its result depends on in it."""
         settings = replace(self.networks[network].variant(lr, decay).settings, seed=seed)
-        config = {"network": network, "lr": lr, "weight_decay": decay, "seed": seed,
-                  "dataset": settings.data.dataset, "validation": settings.data.validation}  # fmt: skip
+        config = {"network": network, "lr": lr, "weight_decay": decay, "seed": seed}
+        config |= {"dataset": settings.data.dataset, "validation": settings.data.validation}
         return Point(config_hash("tune", settings.as_json(), {}), config)
 
     def variant(self, config: Config) -> Variant:
@@ -144,7 +144,7 @@ class Search:
 def run(
     grid: Tune,
     options: TrainingOptions,
-    place: Place = Place(),
+    place: Place = Place(),  # noqa: B008 (frozen)
     job: Job = Job(),  # noqa: B008
 ) -> Report:
     """Search learning rate and weight decay on a validation split, as the paper does.

@@ -32,7 +32,8 @@ class Reproduce:
             if callable(check := getattr(group, "check", None)):
                 check()
         module = sys.modules[self.function.__module__]
-        if thorough and callable(variants := getattr(module, "variants", None)):
+        variants: Any = getattr(module, "variants", None)
+        if thorough and variants is not None:
             for variant in chosen(variants(*given.values()), given["options"].variants):
                 variant.settings.check()
 

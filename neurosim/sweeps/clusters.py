@@ -112,7 +112,7 @@ def connect(place: Place, job: Job, folder: Path, points: int | None = None) -> 
     """Workers, for as long as the block lasts; those of a scheduler at an address stay."""
     place.check()
     try:
-        import dask
+        import dask.config
         import distributed  # noqa: F401
     except ImportError as error:
         raise InvalidArgument(
@@ -197,7 +197,7 @@ def slurm_threads(place: Place, job: Job) -> int:
 def slurm_cluster(place: Place, job: Job, folder: Path) -> Any:
     """The jobs, not yet submitted; `job_script()` is what would be."""
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     except ImportError as error:
         raise InvalidArgument(
             f"--where slurm needs dask-jobqueue: pip install 'neurosim[cluster]' ({error})"

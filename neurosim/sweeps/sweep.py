@@ -178,7 +178,7 @@ def sweep_study(
 class Points(Protocol):
     """Points, and how many they are."""
 
-    def __len__(self) -> int: ...  # noqa: D105
+    def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Point]: ...
 
@@ -213,7 +213,7 @@ def run_points(
                 index.append(record)
                 hear(record)
                 failed |= dict(zip(record.points, record.errors, strict=False))
-    return Swept(folder, counts.total, kept, counts.done - kept, failed, runs.seconds)
+    return Swept(folder, len(points), kept, counts.done - kept, failed, runs.seconds)
 
 
 @contextmanager

@@ -175,7 +175,8 @@ def test_one_that_kills_its_workers_costs_only_itself(tmp_path: Path) -> None:
     (error,) = swept.failed.values()
     assert "died" in error
     table = collect(tmp_path / "s")
-    assert table[table.status == "failed"][["scale", "attempts"]].to_numpy().tolist() == [[3, 2]]
+    failed = table[table.status == "failed"].iloc[0]
+    assert (failed["scale"], failed["attempts"]) == (3, 2)
 
 
 def test_results_are_those_of_each_point_alone(cluster: scenes.Machines, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_results_are_those_of_each_point_alone(cluster: scenes.Machines, tmp_pat
             kernels=(row["kernels"],), gammas=(0.1,), alphas=(row["alphas"],),
             presentations=60, trials=2,
         )  # fmt: skip
-        out = tmp_path / key
+        out = tmp_path / str(key)
         run_study(alone, "alone", RunOptions(out=out, seed=row["seed"], quiet=True))
         with RunReader(out / "alone.h5") as run:
             np.testing.assert_array_equal(curves[key], run["inverse_snr"][0])
@@ -218,7 +219,7 @@ def test_results_are_those_of_each_point_alone(cluster: scenes.Machines, tmp_pat
 
 def test_an_unreachable_scheduler_is_an_error_within_ten_seconds(tmp_path: Path) -> None:
     start = time.monotonic()
-    with pytest.raises(InvalidArgument, match="nothing answers at tcp://127.0.0.1:1 within"):
+    with pytest.raises(InvalidArgument, match="nothing answers at tcp://127"):
         neurosim.sweep(scenes.draw, {"scale": 1}, tmp_path / "s", where="tcp://127.0.0.1:1")
     assert time.monotonic() - start < 10
 
@@ -284,8 +285,9 @@ def test_the_folder_of_another_study(cluster: scenes.Machines, tmp_path: Path) -
 def test_the_command_line_sweeps_and_tells_by_its_exit_code(
     cluster: scenes.Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["sweep", "converge", "--where", cluster.address, "--out", str(tmp_path / "s"),
-             "--grid", "kernel=2", "gamma=0.1", "presentations=20", "trials=1", "rates=3e-4"]  # fmt: skip
+    place = ["--where", cluster.address, "--out", str(tmp_path / "s")]
+    grid = ["kernel=2", "gamma=0.1", "presentations=20", "trials=1", "rates=3e-4"]
+    words = ["sweep", "converge", *place, "--grid", *grid]
     assert main(words) == 2  # there is no such option
     words[-1] = "rate=3e-4,0.05"  # stable on its own? the second is not
     assert main(words) == 2
