@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurosim.errors import InvalidArgument, require
-from neurosim.sweeps.gpus import slots_per_gpu, visible_gpus
+from neurosim.sweeps.gpus import runs_fit_on, visible_gpus
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -87,7 +87,7 @@ class Job:
         """Runs that a job does at once."""
         if place.gpus_per_run:
             require(self.gpus >= place.gpus_per_run, "--gpus", self.gpus, ">= --gpus-per-run")
-            return runs_at_once(self.gpus, place.gpus_per_run)
+            return runs_fit_on(self.gpus, place.gpus_per_run)
         return max(1, self.cores // (place.threads or 1))
 
 
@@ -100,11 +100,6 @@ class Cluster:
     resources: Mapping[str, float] | None = None
     heal: Callable[[], None] = lambda: None
     """Ask again for workers that ended."""
-
-
-def runs_at_once(gpus: int, share: float) -> int:
-    """Runs that so many GPUs hold."""
-    return gpus * slots_per_gpu(share) if share <= 1 else int(gpus // share)
 
 
 @contextmanager
@@ -139,7 +134,7 @@ def _local(place: Place, points: int | None) -> Iterator[Cluster]:
     )
     most = cores
     if place.gpus_per_run:
-        most = runs_at_once(len(visible_gpus()), place.gpus_per_run)
+        most = runs_fit_on(len(visible_gpus()), place.gpus_per_run)
         require(most >= 1, "--gpus-per-run", place.gpus_per_run, "what this machine's GPUs allow")
     workers = place.workers or max(1, min(most, points or most))
     threads = place.threads or max(1, cores // workers)

@@ -24,6 +24,11 @@ def slots_per_gpu(share: float) -> int:
     return max(1, math.floor(1 / share + 1e-9))
 
 
+def runs_fit_on(gpus: int, share: float) -> int:
+    """Runs that fit on so many GPUs at once."""
+    return gpus * slots_per_gpu(share) if share <= 1 else int(gpus // share)
+
+
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, by the names that CUDA takes."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -194,6 +194,32 @@ def test_tune_finds_the_best_of_a_grid(capsys: pytest.CaptureFixture[str]) -> No
         tune.variants(tune.Tune(), TrainingOptions(dataset="digits-translated", variants=("x",)))
 
 
+def test_a_sampled_search_goes_on_where_it_was_cut_short(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    optuna = pytest.importorskip("optuna", reason="needs the extra [cluster]")
+    words = "tune --dataset digits-translated --lrs 1e-2 1e-4 --validation 60 --subset 60".split()
+    words += ["--test-subset", "60", "--variants", "conv", "--workers", "1"]
+    words += ["--sampler", "random", "--out", str(tmp_path / "t")]
+    first = command(capsys, *words, "--samples", "1")
+    assert len(first["variants"]) == 1
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "t/optuna.jsonl"))
+    )
+    begun = optuna.load_study(study_name="conv", storage=storage).ask()  # then came a kill
+    rate = begun.suggest_float("lr", 1e-4, 1e-2, log=True)
+    begun.suggest_float("weight_decay", 1e-4, 1e-2, log=True)
+    found = command(capsys, *words, "--samples", "3")
+    names = [row["variant"] for row in found["variants"]]
+    assert len(names) == len(set(names)) == 3
+    assert names[0] == first["variants"][0]["variant"]
+    assert names[1].startswith(f"conv-lr{rate:g}-")
+    trials = optuna.load_study(study_name="conv", storage=storage).trials
+    assert [trial.value for trial in trials] == [row["top1"][0] for row in found["variants"]]
+    assert all(1e-4 <= trial.params["lr"] <= 1e-2 for trial in trials)
+    assert len(list((tmp_path / "t/runs").glob("*.h5"))) == 3
+
+
 def test_the_sleep_study_covers_its_grid() -> None:
     study = SleepStudy(alphas=(10.0, 100.0), presentations=(50, 200), scalings=("none", "layer"))
     rows = sleep_variants(study, OPTIONS)

@@ -1,0 +1,220 @@
+"""Options of functions, grids, batches and the index: without any process."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.sweeps import collect
+from analysis.sweeps import figures as sweep_figures
+from analysis.sweeps.summary import best_points, over_seeds
+from experiments.registry import EXPERIMENTS
+from experiments.studies.find import OWN, find_study
+from neurosim.errors import InvalidArgument
+from neurosim.sweeps import Point, StudyFolder, build_grid, read_records, read_words
+from neurosim.sweeps.batches import Batches
+from neurosim.sweeps.gpus import runs_fit_on, slots_per_gpu
+from neurosim.sweeps.index import COMPLETE, FAILED, IndexWriter, Record, columns, states
+from neurosim.sweeps.options import arguments, options_of
+
+
+@dataclass(frozen=True)
+class Inner:
+    decay: float = 0.1
+
+
+@dataclass(frozen=True)
+class Outer:
+    rate: float = 1.0
+    kinds: tuple[Literal["a", "b"], ...] = ("a", "b")
+    place: Path | None = None
+    inner: Inner = field(default_factory=Inner)
+
+
+def command(outer: Outer, seed: int = 0, loud: bool = False) -> tuple[Outer, int, bool]:
+    return outer, seed, loud
+
+
+def test_a_configuration_fills_in_nested_settings() -> None:
+    options = options_of(command)
+    assert list(options) == ["rate", "kinds", "place", "decay", "seed", "loud"]
+    grid = build_grid(
+        "c", options, read_words(["kind=a,b", "decay=1e-2", "loud=yes", "place=x"]), 2
+    )
+    configs = [point.config for point in grid]
+    assert len(grid) == len(configs) == 4
+    got = [command(**arguments(command, config)) for config in configs]
+    outer = Outer(kinds=("a",), place=Path("x"), inner=Inner(0.01))
+    assert got[:2] == [(outer, 0, True), (outer, 1, True)]
+    assert got[2][0] == replace(outer, kinds=("b",))
+    assert [grid.at(number) for number in range(4)] == configs
+
+
+def test_the_name_of_a_point_is_that_of_what_it_computes() -> None:
+    options = options_of(command)
+    keys = [
+        next(iter(build_grid("c", options, given))).key
+        for given in ({"rate": 1.0}, {"rate": 1}, {"rate": "1"}, {"rate": 1, "decay": 0.1}, {})
+    ]
+    assert len(set(keys)) == 1  # what is at its default changes nothing, however it is said
+    others = [build_grid("c", options, {"rate": 2}), build_grid("d", options, {"rate": 1})]
+    assert len({keys[0], *(next(iter(grid)).key for grid in others)}) == 3
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 3_000),
+    st.integers(1, 40),
+    st.floats(1e-5, 5.0),
+    st.randoms(use_true_random=False),
+)
+def test_batches_hand_out_every_point_once_whatever_dies(total, slots, seconds, random) -> None:
+    batches = Batches((Point(str(n), {}) for n in range(total)), total)
+    done: Counter[str] = Counter()
+    while points := batches.take(slots):
+        assert len(points) == 1 or len(points) * seconds < 4 or not batches.known
+        if len(points) > 1 and random.random() < 0.2:
+            batches.again(points, suspect=True)
+            continue
+        batches.learn([seconds] * len(points))
+        done.update(point.key for point in points)
+    assert done == Counter(map(str, range(total)))
+
+
+def test_who_may_have_killed_a_worker_is_soon_alone() -> None:
+    batches = Batches(iter([Point(str(n), {}) for n in range(4)]), 4)
+    points = [Point(str(n), {}) for n in range(500)]
+    deaths = 0
+    batches.again(points, suspect=True)
+    while len(taken := list(batches.take(2))) > 1 or taken[0].key != "123":
+        if any(point.key == "123" for point in taken):
+            deaths += 1
+            batches.again(taken, suspect=True)
+    assert deaths <= 3
+
+
+def test_the_index_survives_a_torn_line_and_keeps_the_last_word(tmp_path: Path) -> None:
+    home = StudyFolder.create(tmp_path / "s", "c", {"a": 1})
+    first = IndexWriter(home.index)
+    fixed, varying = columns([{"a": 1, "b": 2}, {"a": 1, "b": 3}])
+    assert (fixed, varying) == ({"a": 1}, {"b": [2, 3]})
+    first.append(Record(FAILED, ["x", "y"], fixed, varying, errors=["no", "no"]))
+    first.append(Record(COMPLETE, ["y"], {"b": 3}, {}, metrics={"m": [0.5]}, file="runs/y.h5"))
+    first.close()
+    whole = first.path.read_bytes()
+    second = IndexWriter(home.index)
+    second.append(Record(COMPLETE, ["z"], {"a": 5}, {}, metrics={"m": [0.25]}))
+    second.close()
+    for cut in range(len(whole) + 1):  # a kill at any byte
+        first.path.write_bytes(whole[:cut])
+        lines = whole[:cut].count(b"\n")
+        assert len(list(read_records(home.index))) == lines + 1
+    assert states(home.index) == {"x": FAILED, "y": COMPLETE, "z": COMPLETE}
+    table = collect(home.path)
+    assert table.index.tolist() == ["x", "y", "z"]
+    assert table.loc["y", ["a", "b", "m", "status"]].tolist() == [1, 3, 0.5, COMPLETE]
+    assert table.loc["x", "error"] == "no"
+    assert np.isnan(table.loc["z", "b"])
+    assert table["a"].tolist() == [1, 1, 5]  # the default where nothing was said
+
+
+@pytest.mark.parametrize("name", ["train", *EXPERIMENTS])
+def test_every_experiment_can_be_swept(name: str) -> None:
+    study = find_study([name])
+    assert study.options
+    assert not set(study.options) & set(OWN)
+    seed = {"seed", "seeds"} & set(study.options)
+    grid = build_grid(name, study.options, {}, seeds=2 if seed else None)
+    assert len(grid) == (2 if seed else 1)
+    arguments(study.run.function, next(iter(grid)).config)  # type: ignore[attr-defined]
+
+
+def test_a_small_experiment_runs_as_a_point(tmp_path: Path) -> None:
+    study = find_study(["reproduce", "fig4a"])
+    found = study.run({"seed": 1}, tmp_path / "point")
+    assert found["settings"]["0"]["minus_log_snr"] == pytest.approx(-4.81, abs=0.1)
+    assert (tmp_path / "point/fig4a.h5").exists()
+    again = study.run({"seed": 1}, tmp_path / "point")  # a retry replaces what was left there
+    assert str(again) == str(found)
+
+
+def test_means_intervals_and_the_best_point(tmp_path: Path) -> None:
+    home = StudyFolder.create(tmp_path / "s", "train", {})
+    index = IndexWriter(home.index)
+    rows = [
+        ({"connectivity": c, "lr": lr, "seed": seed}, base + 0.01 * seed)
+        for c, lr, base in (("conv", 0.1, 0.8), ("conv", 0.01, 0.9), ("local", 0.1, 0.6),
+                            ("local", 0.01, 0.4))
+        for seed in range(3)
+    ]  # fmt: skip
+    for number, (config, value) in enumerate(rows):
+        index.append(Record(COMPLETE, [str(number)], config, {}, metrics={"top1": [value]}))
+    index.append(Record(FAILED, ["f"], {"connectivity": "conv", "lr": 0.5, "seed": 0}, {}))
+    index.close()
+    table = collect(home.path)
+    means = over_seeds(table, "top1").set_index(["connectivity", "lr"])
+    row = means.loc[("conv", 0.1)]
+    assert row["mean"] == pytest.approx(0.81)
+    # 0.80, 0.81, 0.82: standard error 0.01 / sqrt 3, t of 2 degrees of freedom 4.3027
+    assert row["high"] - row["mean"] == pytest.approx(4.30265 * 0.01 / 3**0.5, rel=1e-4)
+    best = best_points(table, "top1").set_index("connectivity")["lr"]
+    assert best.to_dict() == {"conv": 0.01, "local": 0.1}
+    worst = best_points(table.rename(columns={"top1": "test_loss"}), "test_loss")
+    assert worst.set_index("connectivity")["lr"].to_dict() == {"conv": 0.1, "local": 0.01}
+    assert sweep_figures.heat_maps(table, "top1") is not None
+    drawn = sweep_figures.lines(table, "top1")
+    assert drawn is not None
+    assert len(drawn.axes[0].lines) == 2
+
+
+def test_a_process_sees_the_gpu_it_has_claimed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Four processes on two GPUs, two runs each; a fifth finds no room."""
+    import subprocess
+    import sys
+
+    assert (slots_per_gpu(0.25), slots_per_gpu(0.34), slots_per_gpu(1)) == (4, 2, 1)
+    assert (runs_fit_on(2, 0.5), runs_fit_on(2, 1), runs_fit_on(5, 2)) == (4, 2, 2)
+    code = (
+        "import os, sys; from neurosim.sweeps.gpus import claim_gpus\n"
+        "try:\n  claim_gpus(0.5)\nexcept Exception: print('none', flush=True)\n"
+        "else: print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\nsys.stdin.read()"
+    )
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "3,5", "TMPDIR": str(tmp_path)}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, text=True,
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(5)
+    ]  # fmt: skip
+    try:
+        said = [process.stdout.readline().strip() for process in processes]  # type: ignore[union-attr]
+        assert Counter(said) == {"3": 2, "5": 2, "none": 1}
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_refused() -> None:
+    options = options_of(command)
+    for words, message in {
+        "rat=1": "did you mean 'rate'",
+        "rate=x": "must be a number, got 'x'",
+        "kind=c": "one of a, b, got 'c'",
+        "seed=1.5": "must be an integer",
+        "loud=maybe": "must be true or false",
+    }.items():
+        with pytest.raises(InvalidArgument, match=message):
+            build_grid("c", options, read_words([words]))
+    with pytest.raises(InvalidArgument, match="exclude each other"):
+        build_grid("c", options, {"seed": [1, 2]}, seeds=2)
