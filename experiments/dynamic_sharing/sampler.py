@@ -50,7 +50,10 @@ class Sampled(Asked):
     ):
         self._point, self._ranges, self._seeds, self._samples = point, ranges, tuple(seeds), samples
         self._studies = {name: _study(folder / FILE, name, sampler) for name in ranges}
-        self._begun = {name: study.trials for name, study in self._studies.items()}
+        self._begun = {  # but for what a kill left half chosen
+            name: [trial for trial in study.trials if len(trial.params) == len(Range._fields)]
+            for name, study in self._studies.items()
+        }
         records = [r for r in read_records(folder / "index") if "top1" in r.metrics]
         self._known = {
             key: score

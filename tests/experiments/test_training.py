@@ -198,8 +198,8 @@ def test_a_sampled_search_goes_on_where_it_was_cut_short(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     optuna = pytest.importorskip("optuna", reason="needs the extra [cluster]")
-    words = "tune --dataset digits-translated --lrs 1e-2 1e-4 --validation 60 --subset 60".split()
-    words += ["--test-subset", "60", "--variants", "conv", "--workers", "1"]
+    small = "--validation 60 --subset 60 --test-subset 60 --epochs 2 --variants conv --workers 1"
+    words = ["tune", "--dataset", "digits-translated", "--lrs", "1e-2", "1e-4", *small.split()]
     words += ["--sampler", "random", "--out", str(tmp_path / "t")]
     first = command(capsys, *words, "--samples", "1")
     assert len(first["variants"]) == 1
@@ -215,7 +215,9 @@ def test_a_sampled_search_goes_on_where_it_was_cut_short(
     assert names[0] == first["variants"][0]["variant"]
     assert names[1].startswith(f"conv-lr{rate:g}-")
     trials = optuna.load_study(study_name="conv", storage=storage).trials
-    assert [trial.value for trial in trials] == [row["top1"][0] for row in found["variants"]]
+    assert [trial.value for trial in trials] == pytest.approx(
+        [row["top1"][0] / 100 for row in found["variants"]]
+    )
     assert all(1e-4 <= trial.params["lr"] <= 1e-2 for trial in trials)
     assert len(list((tmp_path / "t/runs").glob("*.h5"))) == 3
 
