@@ -71,7 +71,7 @@ def ensemble_seconds(runs: int, threads: int) -> float:
 
 
 def sweep_seconds(runs: int, workers: int) -> dict[str, float]:
-    """The same runs over local workers, seconds per run: while they run, and all in all."""
+    """The same runs over local workers, seconds per run: under way, with imports, all in all."""
     study = find_study(["converge"])
     given = {"kernels": 3, "gammas": GAMMAS, "alphas": ALPHAS, "trials": 1,
              "presentations": PRESENTATIONS}  # fmt: skip
@@ -85,8 +85,13 @@ def sweep_seconds(runs: int, workers: int) -> dict[str, float]:
         require(swept.completed == len(grid), "completed points", swept.completed, str(len(grid)))
         records = list(read_records(Path(folder) / "s/index"))
         inside = sum(sum(record.seconds) for record in records)
+        # Under way: from when every worker has loaded what it runs and ended a batch.
+        ends = sorted((record.finished, len(record.points)) for record in records)
+        later = ends[workers:]
+        steady = (later[-1][0] - ends[workers - 1][0]) / sum(count for _, count in later)
         files = len(list((Path(folder) / "s/runs").iterdir()))
     return {
+        "under way": steady,
         "per run": swept.seconds / len(grid),
         "with start and checks": whole / len(grid),
         "of workers' time in runs": inside / (swept.seconds * workers),
@@ -160,16 +165,20 @@ def measure(options: Options) -> dict[str, Any]:
     ensemble.append(ensemble_seconds(options.runs // 2, workers))
     one = sweep_seconds(max(100, options.runs // 4), 1)
     quarter = sweep_seconds(max(100, options.runs // 4), workers)
+    rate = float(np.mean(ensemble))
     return {
         "ensemble, runs/s": [1 / seconds for seconds in ensemble],
-        f"sweep, {workers} workers, runs/s": 1 / many["per run"],
+        f"sweep, {workers} workers, under way, runs/s": 1 / many["under way"],
+        "the same from the first task, runs/s": 1 / many["per run"],
         "the same with start and checks, runs/s": 1 / many["with start and checks"],
-        "share of the ensemble's throughput": float(np.mean(ensemble)) / many["per run"],
-        "the same with start and checks": float(np.mean(ensemble)) / many["with start and checks"],
+        "share of the ensemble's throughput, under way": rate / many["under way"],
+        "the same from the first task": rate / many["per run"],
+        "the same with start and checks": rate / many["with start and checks"],
         "workers' time in runs": many["of workers' time in runs"],
         "tasks": many["tasks"],
         "run files": many["files"],
-        f"{workers} workers over 1, {options.runs // 4} runs": one["per run"] / quarter["per run"],
+        f"{workers} workers over 1, {options.runs // 4} runs": one["under way"]
+        / quarter["under way"],
         "ms per point that does nothing": 1e3 * overhead_seconds(20_000, workers),
         "10^5 points": large_index(100_000),
         "all points": large_index(options.points),
