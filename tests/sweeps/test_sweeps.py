@@ -52,7 +52,7 @@ def test_every_point_is_there_once_with_its_own_result(
     )
     assert (swept.total, swept.completed, swept.failed) == (120, 120, {})
     table = collect(tmp_path / "s")
-    assert len(table) == 40
+    assert len(table) == 120
     assert table.index.is_unique
     assert set(table.status) == {"complete"}
     arrays = collect_array(tmp_path / "s", "values")
