@@ -163,8 +163,8 @@ def measure(options: Options) -> dict[str, Any]:
     ensemble = [ensemble_seconds(options.runs // 2, workers)]
     many = sweep_seconds(options.runs, workers)
     ensemble.append(ensemble_seconds(options.runs // 2, workers))
-    one = sweep_seconds(max(100, options.runs // 4), 1)
-    quarter = sweep_seconds(max(100, options.runs // 4), workers)
+    one = sweep_seconds(max(100, options.runs // 2), 1)
+    half = sweep_seconds(max(100, options.runs // 2), workers)
     rate = float(np.mean(ensemble))
     return {
         "ensemble, runs/s": [1 / seconds for seconds in ensemble],
@@ -177,8 +177,10 @@ def measure(options: Options) -> dict[str, Any]:
         "workers' time in runs": many["of workers' time in runs"],
         "tasks": many["tasks"],
         "run files": many["files"],
-        f"{workers} workers over 1, {options.runs // 4} runs": one["under way"]
-        / quarter["under way"],
+        f"{workers} workers over 1, {options.runs // 2} runs, under way": one["under way"]
+        / half["under way"],
+        "the same with start and checks, times": one["with start and checks"]
+        / half["with start and checks"],
         "ms per point that does nothing": 1e3 * overhead_seconds(20_000, workers),
         "10^5 points": large_index(100_000),
         "all points": large_index(options.points),
