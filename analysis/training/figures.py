@@ -119,7 +119,8 @@ def routes(points: Sequence[tuple[str, str, Mapping[str, float]]], across: str) 
                 x, y = ([values[axis] for *_, values in own] for axis in (across, name))
                 ax.plot(x, y, "osD^v"[number % 5] + "-", color=f"C{number}", ms=4, label=route)
                 for (_, label, _), at in zip(own, zip(x, y, strict=True), strict=True):
-                    ax.annotate(label, at, xytext=(3, 3), textcoords="offset points", size=6)
+                    if ax is panels[0]:  # the others have the same networks at the same places
+                        ax.annotate(label, at, xytext=(3, 3), textcoords="offset points", size=7)
             ax.set_xlabel(across)
             ax.set_ylabel(name)
         panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
