@@ -31,7 +31,7 @@ class TrainingCurves:
     status: Status
     seed: int
     epochs: Array  # (E,)
-    train_loss: Array  # (E,), of training images as they were trained with
+    train_loss: Array  # (E,), of training images as they were trained with; NaN if not recorded
     train_top1: Array  # (E,)
     top1: Array  # (E,)
     top5: Array  # (E,)
@@ -64,8 +64,8 @@ def training_curves(run: RunReader) -> TrainingCurves:
         status=run.status,
         seed=run.seed,
         epochs=run["epoch"],
-        train_loss=run["train_loss"],
-        train_top1=run["train_top1"],
+        train_loss=_if_recorded(run, "train_loss"),
+        train_top1=_if_recorded(run, "train_top1"),
         top1=run["top1"],
         top5=run["top5"],
         test_loss=run["test_loss"],
@@ -80,6 +80,11 @@ def training_curves(run: RunReader) -> TrainingCurves:
         copies={name: run["copy_top1"][:, i] for i, name in enumerate(copies)},
         distances=_distances(run),
     )
+
+
+def _if_recorded(run: RunReader, name: str) -> Array:
+    """A value for every epoch; NaN in run files from before there was such a dataset."""
+    return run[name] if name in run.names() else np.full(len(run["epoch"]), np.nan)
 
 
 def _distances(run: RunReader) -> FilterSeries | None:

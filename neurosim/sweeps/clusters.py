@@ -22,6 +22,7 @@ DASK = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
+    "distributed.deploy.lost-worker-timeout": "120s",  # to start again, on a busy machine
     "distributed.worker.daemon": False,  # so that runs may have processes of their own
 }
 
@@ -149,7 +150,8 @@ def _local(place: Place, points: int | None) -> Iterator[Cluster]:
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield Cluster(client, threads)
+        # Dask starts a worker that died again, but forgets it where that takes too long.
+        yield Cluster(client, threads, heal=lambda: cluster.scale(workers))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("dask_jobqueue", reason="needs the extra [cluster]")
 
-import scenes
+import machines
 
 from analysis.sweeps import collect
 from neurosim.errors import InvalidArgument
@@ -55,7 +55,7 @@ def test_a_job_asks_for_what_it_was_told_to(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not _answers(), reason="no Slurm answers here (Debian: slurm-wlm)")
 def test_real_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", scenes.ENVIRONMENT["PYTHONPATH"])
+    monkeypatch.setenv("PYTHONPATH", machines.ENVIRONMENT["PYTHONPATH"])
     job = Job(
         memory="500MB", walltime="00:05:00", interface=os.environ.get("SLURM_INTERFACE", "lo")
     )
@@ -63,8 +63,8 @@ def test_real_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from neurosim.sweeps.options import options_of
     from neurosim.sweeps.sweep import Call, Study, sweep_study
 
-    options = options_of(scenes.draw)
-    study = Study("draw", options, Call(scenes.draw, takes_folder=False))
+    options = options_of(machines.draw)
+    study = Study("draw", options, Call(machines.draw, takes_folder=False))
     grid = build_grid("draw", options, {"scale": [1, 2], "pause": 0.01}, seeds=30)
     swept = sweep_study(study, grid, tmp_path / "s", Place("slurm"), job, quiet=True)
     assert (swept.completed, swept.failed) == (60, {})

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("distributed", reason="needs the extra [cluster]")
 
-import scenes
+import machines
 
 import neurosim
 from analysis.sweeps import collect, collect_array
@@ -25,7 +25,7 @@ from experiments.studies.find import find_study
 from neurosim.cli import main
 from neurosim.errors import InvalidArgument, NeurosimError
 from neurosim.recording import RunReader
-from neurosim.sweeps import Place, StudyFolder, build_grid, read_records, sweep_study
+from neurosim.sweeps import Place, StudyFolder, build_grid, clusters, read_records, sweep_study
 from neurosim.training import (
     DataSettings,
     OptimisationSettings,
@@ -38,17 +38,17 @@ TRAINING = {"subset": 100, "test_subset": 50, "batch_size": 50, "epochs": 1}
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[scenes.Machines]:
-    with scenes.machines(tmp_path_factory.mktemp("cluster")) as found:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[machines.Machines]:
+    with machines.machines(tmp_path_factory.mktemp("cluster")) as found:
         yield found
 
 
 def test_every_point_is_there_once_with_its_own_result(
-    cluster: scenes.Machines, tmp_path: Path
+    cluster: machines.Machines, tmp_path: Path
 ) -> None:
     grid = {"scale": [1, 2.5, 10], "pause": 0.0}
     swept = neurosim.sweep(
-        scenes.draw, grid, tmp_path / "s", where=cluster.address, seeds=40, quiet=True
+        machines.draw, grid, tmp_path / "s", where=cluster.address, seeds=40, quiet=True
     )
     assert (swept.total, swept.completed, swept.failed) == (120, 120, {})
     table = collect(tmp_path / "s")
@@ -57,7 +57,7 @@ def test_every_point_is_there_once_with_its_own_result(
     assert set(table.status) == {"complete"}
     arrays = collect_array(tmp_path / "s", "values")
     for key, row in table.iterrows():
-        alone = scenes.draw(row["scale"], row["seed"])
+        alone = machines.draw(row["scale"], row["seed"])
         assert row["mean"] == alone["mean"]
         assert row["sign"] == alone["sign"]
         np.testing.assert_array_equal(arrays[key], alone["values"])
@@ -65,34 +65,34 @@ def test_every_point_is_there_once_with_its_own_result(
     # Again, and with more values: nothing is run twice.
     grid = {"scale": [1, 2.5, 10, 11]}
     again = neurosim.sweep(
-        scenes.draw, grid, tmp_path / "s", where=cluster.address, seeds=40, quiet=True
+        machines.draw, grid, tmp_path / "s", where=cluster.address, seeds=40, quiet=True
     )
     assert (again.skipped, again.completed) == (120, 40)
-    assert set(scenes.entered(tmp_path / "s").values()) == {1}
+    assert set(machines.entered(tmp_path / "s").values()) == {1}
     assert len(collect(tmp_path / "s")) == 160
 
 
 def test_a_worker_is_killed_in_the_middle(tmp_path: Path) -> None:
-    with scenes.machines(tmp_path) as cluster:
+    with machines.machines(tmp_path) as cluster:
         script = _client(tmp_path, cluster.address, pause=0.03, seeds=200)
-        scenes.wait_for(lambda: sum(scenes.entered(tmp_path / "s").values()) > 10)
+        machines.wait_for(lambda: sum(machines.entered(tmp_path / "s").values()) > 10)
         cluster.workers[0].kill()
         _, error = script.communicate(timeout=60)
         assert script.returncode == 0, error.decode()
-    counts = scenes.entered(tmp_path / "s")
+    counts = machines.entered(tmp_path / "s")
     assert len(counts) == 200
     assert set(counts.values()) == {1}
-    assert not scenes.entered(tmp_path / "s", "failed")
+    assert not machines.entered(tmp_path / "s", "failed")
 
 
 def test_started_twice_then_killed_then_continued(
-    cluster: scenes.Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: machines.Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = _client(tmp_path, cluster.address, pause=0.03, seeds=200)
-    scenes.wait_for(lambda: sum(scenes.entered(tmp_path / "s").values()) > 10)
+    machines.wait_for(lambda: sum(machines.entered(tmp_path / "s").values()) > 10)
     grid = {"scale": [1], "pause": 0.03}
     with pytest.raises(InvalidArgument, match=rf"is being swept by process {script.pid} on"):
-        neurosim.sweep(scenes.draw, grid, tmp_path / "s", where=cluster.address, seeds=200)
+        neurosim.sweep(machines.draw, grid, tmp_path / "s", where=cluster.address, seeds=200)
     assert main(["sweep", "--status", str(tmp_path / "s")]) == 0
     assert "being swept" in capsys.readouterr().out
     script.send_signal(signal.SIGKILL)
@@ -100,55 +100,57 @@ def test_started_twice_then_killed_then_continued(
     assert main(["sweep", "--status", str(tmp_path / "s")]) == 0
     assert "at rest" in (said := capsys.readouterr().out)
     assert "cut short" in said
-    before = len(scenes.entered(tmp_path / "s"))
+    before = len(machines.entered(tmp_path / "s"))
     swept = neurosim.sweep(
-        scenes.draw, grid, tmp_path / "s", where=cluster.address, seeds=200, quiet=True
+        machines.draw, grid, tmp_path / "s", where=cluster.address, seeds=200, quiet=True
     )
     assert before <= swept.skipped < 200  # some were finished, and found, after the kill
-    counts = scenes.entered(tmp_path / "s")
+    counts = machines.entered(tmp_path / "s")
     assert len(counts) == 200
     assert set(counts.values()) == {1}
     for key, values in collect_array(tmp_path / "s", "values").items():
         seed = collect(tmp_path / "s").loc[key, "seed"]
-        np.testing.assert_array_equal(values, scenes.draw(1, seed)["values"])
+        np.testing.assert_array_equal(values, machines.draw(1, seed)["values"])
 
 
 def _client(folder: Path, address: str, pause: float, seeds: int) -> subprocess.Popen:
     """A process that sweeps `draw`."""
     code = (
-        "import neurosim, scenes\n"
-        f"neurosim.sweep(scenes.draw, {{'scale': [1], 'pause': {pause}}}, {str(folder / 's')!r}, "
+        "import neurosim, machines\n"
+        f"neurosim.sweep(machines.draw, {{'scale': [1], 'pause': {pause}}}, {str(folder / 's')!r}, "
         f"where={address!r}, seeds={seeds}, quiet=True)"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", code], env=scenes.ENVIRONMENT, stderr=subprocess.PIPE
+        [sys.executable, "-c", code], env=machines.ENVIRONMENT, stderr=subprocess.PIPE
     )
 
 
-def test_what_a_kill_left_behind_is_found_again(cluster: scenes.Machines, tmp_path: Path) -> None:
+def test_what_a_kill_left_behind_is_found_again(cluster: machines.Machines, tmp_path: Path) -> None:
     """Results were written, and the client died before it could enter them."""
     folder, grid = tmp_path / "s", {"scale": [1, 2]}
-    neurosim.sweep(scenes.draw, grid, folder, where=cluster.address, seeds=10, quiet=True)
+    neurosim.sweep(machines.draw, grid, folder, where=cluster.address, seeds=10, quiet=True)
     before = collect(folder)
     (segment,) = (folder / "index").iterdir()
     lines = segment.read_bytes().splitlines(keepends=True)
     segment.write_bytes(b"".join(lines[:-2]) + lines[-2][:40])  # one torn, one never written
     assert len(collect(folder)) < 20
-    swept = neurosim.sweep(scenes.draw, grid, folder, where=cluster.address, seeds=10, quiet=True)
+    swept = neurosim.sweep(machines.draw, grid, folder, where=cluster.address, seeds=10, quiet=True)
     assert (swept.skipped, swept.completed) == (20, 0)
     after = collect(folder).loc[before.index]
     for name in ("mean", "sign", "scale", "seed"):
         assert (after[name] == before[name]).all()
 
 
-def test_one_that_fails_does_not_stop_the_others(cluster: scenes.Machines, tmp_path: Path) -> None:
+def test_one_that_fails_does_not_stop_the_others(
+    cluster: machines.Machines, tmp_path: Path
+) -> None:
     grid = {"scale": [1, 2, 3, 4]}
     swept = neurosim.sweep(
-        scenes.fail_at_three, grid, tmp_path / "s", where=cluster.address, retries=2, quiet=True
+        machines.fail_at_three, grid, tmp_path / "s", where=cluster.address, retries=2, quiet=True
     )
     assert swept.completed == 3
     (error,) = swept.failed.values()
-    assert error.startswith("RuntimeError: three is too many [fail_at_three, scenes.py:")
+    assert error.startswith("RuntimeError: three is too many [fail_at_three, machines.py:")
     table = collect(tmp_path / "s")
     assert sorted(table[table.status == "complete"]["scale"]) == [1, 2, 4]
     failed = table[table.status == "failed"].iloc[0]
@@ -160,16 +162,21 @@ def test_one_that_fails_does_not_stop_the_others(cluster: scenes.Machines, tmp_p
         for mark in marks.iterdir():
             mark.unlink()
         once = neurosim.sweep(
-            scenes.fail_once, grid, tmp_path / f"r{retries}", where=cluster.address,
+            machines.fail_once, grid, tmp_path / f"r{retries}", where=cluster.address,
             retries=retries, quiet=True,
         )  # fmt: skip
         assert once.completed == completed
 
 
-def test_one_that_kills_its_workers_costs_only_itself(tmp_path: Path) -> None:
-    """Local workers are started again; who shared a batch with the culprit is not blamed."""
+@pytest.mark.parametrize("forgotten", ["120s", "10ms"])
+def test_one_that_kills_its_workers_costs_only_itself(
+    forgotten: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Local workers are started again, also those that Dask gave up; who shared a batch with the
+    culprit is not blamed."""
+    monkeypatch.setitem(clusters.DASK, "distributed.deploy.lost-worker-timeout", forgotten)
     swept = neurosim.sweep(
-        scenes.die_at_three, {"scale": range(8)}, tmp_path / "s", workers=2, retries=1, quiet=True
+        machines.die_at_three, {"scale": range(8)}, tmp_path / "s", workers=2, retries=1, quiet=True
     )
     assert swept.completed == 7
     (error,) = swept.failed.values()
@@ -179,7 +186,7 @@ def test_one_that_kills_its_workers_costs_only_itself(tmp_path: Path) -> None:
     assert (failed["scale"], failed["attempts"]) == (3, 2)
 
 
-def test_results_are_those_of_each_point_alone(cluster: scenes.Machines, tmp_path: Path) -> None:
+def test_results_are_those_of_each_point_alone(cluster: machines.Machines, tmp_path: Path) -> None:
     place = Place(cluster.address)
     study = find_study(["converge"])
     given = {"alpha": [1, 10], "kernel": 2, "gammas": 0.1, "presentations": 60, "trials": 2}
@@ -220,11 +227,11 @@ def test_results_are_those_of_each_point_alone(cluster: scenes.Machines, tmp_pat
 def test_an_unreachable_scheduler_is_an_error_within_ten_seconds(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(InvalidArgument, match="nothing answers at tcp://127"):
-        neurosim.sweep(scenes.draw, {"scale": 1}, tmp_path / "s", where="tcp://127.0.0.1:1")
+        neurosim.sweep(machines.draw, {"scale": 1}, tmp_path / "s", where="tcp://127.0.0.1:1")
     assert time.monotonic() - start < 10
 
 
-def test_a_worker_without_the_folder_says_so(cluster: scenes.Machines, tmp_path: Path) -> None:
+def test_a_worker_without_the_folder_says_so(cluster: machines.Machines, tmp_path: Path) -> None:
     from distributed import Client
 
     with Client(cluster.address) as client:
@@ -272,18 +279,18 @@ def test_bad_input_is_refused_before_anything_starts(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_folder_of_another_study(cluster: scenes.Machines, tmp_path: Path) -> None:
+def test_the_folder_of_another_study(cluster: machines.Machines, tmp_path: Path) -> None:
     place = {"where": cluster.address, "quiet": True}
-    neurosim.sweep(scenes.draw, {"scale": 1}, tmp_path / "s", **place)
+    neurosim.sweep(machines.draw, {"scale": 1}, tmp_path / "s", **place)
     with pytest.raises(InvalidArgument, match="which is one of draw"):
-        neurosim.sweep(scenes.fail_at_three, {"scale": 1}, tmp_path / "s", **place)
+        neurosim.sweep(machines.fail_at_three, {"scale": 1}, tmp_path / "s", **place)
     with pytest.raises(InvalidArgument, match=r"pause is 0.0, and now None"):
         neurosim.sweep(lambda scale: {}, {"scale": 1}, tmp_path / "s", name="draw", **place)
     assert len(list(read_records(tmp_path / "s/index"))) == 1
 
 
 def test_the_command_line_sweeps_and_tells_by_its_exit_code(
-    cluster: scenes.Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: machines.Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--where", cluster.address, "--out", str(tmp_path / "s")]
     grid = ["kernel=2", "gamma=0.1", "presentations=20", "trials=1", "rates=3e-4"]
