@@ -72,6 +72,21 @@ def test_every_point_is_there_once_with_its_own_result(
     assert len(collect(tmp_path / "s")) == 160
 
 
+def test_a_client_of_ones_own(cluster: machines.Machines, tmp_path: Path) -> None:
+    """It is used, and left open."""
+    from distributed import Client
+
+    with Client(cluster.address) as client:
+        swept = neurosim.sweep(
+            machines.draw, {"scale": [1.0, 2.0]}, tmp_path / "s", client=client, seeds=2, quiet=True
+        )
+        assert (swept.total, swept.completed, swept.failed) == (4, 4, {})
+        assert client.nthreads()
+    table = collect(tmp_path / "s")
+    alone = [machines.draw(scale, seed)["mean"] for scale in (1.0, 2.0) for seed in (0, 1)]
+    assert sorted(table["mean"]) == sorted(alone)
+
+
 def test_a_worker_is_killed_in_the_middle(tmp_path: Path) -> None:
     with machines.machines(tmp_path) as cluster:
         script = _client(tmp_path, cluster.address, pause=0.03, seeds=200)
