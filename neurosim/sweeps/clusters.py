@@ -150,8 +150,9 @@ def _local(place: Place, points: int | None) -> Iterator[Cluster]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        local: Any = cluster  # (declared as what it is within a coroutine, too)
         # Dask starts a worker that died again, but forgets it where that takes too long.
-        yield Cluster(client, threads, heal=lambda: cluster.scale(workers))
+        yield Cluster(client, threads, heal=lambda: local.scale(workers))
 
 
 @contextmanager
