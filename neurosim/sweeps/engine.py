@@ -103,10 +103,10 @@ class Engine:
         from distributed.scheduler import KilledWorker
 
         try:
-            outcome: Outcome = future.result()
+            outcome = self._result(future)
         except NeurosimError:  # not a point's: the worker cannot work
             raise
-        except (CancelledError, TimeoutError, OSError) as error:
+        except (CancelledError, OSError) as error:
             raise self._lost() from error
         except KilledWorker as error:
             yield from self._lost_batch(points, _death(error))
@@ -116,6 +116,15 @@ class Engine:
             self.batches.learn(outcome.seconds)
             yield from outcome.records
             yield from self._failed(outcome.failed)
+
+    def _result(self, future: Future) -> Outcome:
+        """What a batch came to; one that was lost with its worker is computed again first."""
+        while True:
+            try:
+                return future.result(timeout=CENSUS_SECONDS)
+            except TimeoutError:
+                self._count_workers()
+                self._tick(self)
 
     def _lost_batch(self, points: list[Point], text: str) -> Iterator[Record]:
         """A batch came to nothing as a whole: only a point that was alone is to blame."""

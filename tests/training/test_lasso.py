@@ -129,8 +129,8 @@ def test_bad_settings(options: dict, message: str) -> None:
     ("options", "message"),
     [
         ({"channels": 0}, "--channels must be >= 1"),
-        ({"kernel": 3, "model": "deep"}, "--kernel must be left out for --model deep"),
-        ({"kernel": None, "model": "transformer"}, "--channels must be left out"),
+        ({"kernel": 3, "model": "deep"}, "--kernel must be None for --model deep"),
+        ({"kernel": None, "model": "transformer"}, "--channels must be 16"),
         ({"model": "perceptron", "kernel": None, "channels": 16, "connectivity": "local"}, "dense"),
         ({"sleep": "instant"}, "--sleep must be none for --connectivity dense"),
     ],

@@ -102,7 +102,7 @@ class NetworkSettings:
         require(self.kernel is None or self.kernel >= 1, "--kernel", self.kernel, ">= 1")
         self._refuse_unused()
         possible = CONNECTIVITIES.get(self.model, ("conv", "local", "dense"))
-        allowed = f"{' or '.join(possible)} for --model {self.model}"
+        allowed = f"one of {', '.join(possible)} for --model {self.model}"
         require(self.connectivity in possible, "--connectivity", self.connectivity, allowed)
 
     def _refuse_unused(self) -> None:
