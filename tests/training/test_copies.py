@@ -127,7 +127,7 @@ def test_a_fold_is_held_out(tmp_path: Path, settings: Make) -> None:
             "--width must be 1.0 for --model free-mnist",
         ),
         ({"model": "free-cifar", "width": 1.0, "init": "copy"}, "--init must be independent"),
-        ({"connectivity": "low-rank"}, "--connectivity must be one of conv, local, dense for"),
+        (
             {"connectivity": "low-rank"},
             "--connectivity must be one of conv, local, dense for --model simple",
         ),
