@@ -183,22 +183,22 @@ def test_one_that_fails_does_not_stop_the_others(
         assert once.completed == completed
 
 
-@pytest.mark.parametrize("forgotten", ["120s", "10ms"])
+@pytest.mark.parametrize("forgotten", ["120s", pytest.param("10ms", marks=pytest.mark.slow)])
 def test_one_that_kills_its_workers_costs_only_itself(
     forgotten: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Local workers are started again, also those that Dask gave up; who shared a batch with the
-    culprit is not blamed."""
+    culprit is not blamed. (Giving up closes workers that are at work: hence several retries.)"""
     monkeypatch.setitem(clusters.DASK, "distributed.deploy.lost-worker-timeout", forgotten)
     swept = neurosim.sweep(
-        machines.die_at_three, {"scale": range(8)}, tmp_path / "s", workers=2, retries=1, quiet=True
+        machines.die_at_three, {"scale": range(8)}, tmp_path / "s", workers=2, retries=4, quiet=True
     )
     assert swept.completed == 7
     (error,) = swept.failed.values()
     assert "died" in error
     table = collect(tmp_path / "s")
     failed = table[table.status == "failed"].iloc[0]
-    assert (failed["scale"], failed["attempts"]) == (3, 2)
+    assert (failed["scale"], failed["attempts"]) == (3, 5)
 
 
 def test_results_are_those_of_each_point_alone(cluster: machines.Machines, tmp_path: Path) -> None:
