@@ -80,7 +80,7 @@ def test_batches_hand_out_every_point_once_whatever_dies(total, slots, seconds, 
     batches = Batches((Point(str(n), {}) for n in range(total)), total)
     done: Counter[str] = Counter()
     while points := batches.take(slots):
-        assert len(points) == 1 or len(points) * seconds < 4 or not batches.known
+        assert len(points) == 1 or len(points) * seconds <= 4 or not batches.known
         if len(points) > 1 and random.random() < 0.2:
             batches.again(points, suspect=True)
             continue
