@@ -15,6 +15,7 @@ a generator of the batch's device. A distortion is written KIND or KIND:STRENGTH
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -28,7 +29,7 @@ FRAME = 5  # pixels
 
 
 @dataclass(frozen=True)
-class Distortion:
+class Distortion(ABC):
     """One way to distort images; strength 0 leaves them as they are."""
 
     strength: float
@@ -39,16 +40,16 @@ class Distortion:
         inside = isinstance(self.strength, int | float) and 0 <= self.strength < 1
         require(inside, f"strength of {self.kind}", self.strength, "at least 0 and below 1")
 
-    def check(self, size: tuple[int, int]) -> None:
+    def check(self, size: tuple[int, int]) -> None:  # noqa: B027 (most can be)
         """Refuse images of a size (height, width) that cannot be distorted so."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Distorted copies of images (n, H, W, C) in [0, 1]."""
         return self.distorted(images, generator) if self.strength else images
 
+    @abstractmethod
     def distorted(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """What a strength above 0 does."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.strength:g}"
@@ -140,6 +141,10 @@ class Swap(Distortion):
         require(min(size) >= 2, "size of images with quadrants", f"{size[0]} x {size[1]}", "2 up")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Distorted copies of images, whatever the strength."""
+        return self.distorted(images, generator)
+
+    def distorted(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The middle row and column of odd sizes stay."""
         high, wide = images.shape[1] // 2, images.shape[2] // 2
         swapped = images.clone()

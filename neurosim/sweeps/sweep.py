@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Study:
 
 @dataclass(frozen=True)
 class How:
-    """Where points run, and how stubbornly."""
+    """Where points run, and how often they are tried again."""
 
     place: Place = Place()  # noqa: RUF009 (frozen)
     job: Job = Job()  # noqa: RUF009
@@ -65,14 +66,14 @@ class How:
         return connect(self.place, self.job, folder, points)
 
 
-class Asked:
+class Asked(ABC):
     """A number of points of which each is decided when it is asked for."""
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Point]:
-        raise NotImplementedError
+    @abstractmethod
+    def __iter__(self) -> Iterator[Point]: ...
 
 
 @dataclass(frozen=True)

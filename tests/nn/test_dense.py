@@ -110,6 +110,8 @@ def test_severed_connections_stay_zero() -> None:
     local = sever_weights(to_local(conv(), x), 0.5)
     dense = to_dense(local, x)
     close(dense(x), local(x))
+    assert dense.weight.count_nonzero() == local.weight.count_nonzero() > 0
+    assert local.weight.count_nonzero() < 0.6 * local.weight.numel()
 
 
 def test_independent_weights_are_drawn_anew() -> None:
