@@ -13,14 +13,12 @@ and no speed of it counts.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.performance.machine import machine
-from experiments.performance.parts import Disagreement, Findings
+from experiments.performance.parts import Disagreement, Findings, command_line, keep
 from experiments.performance.representations import cka, pls
 from experiments.performance.trajectories import distances, file
 from experiments.report import as_json
@@ -48,7 +46,7 @@ def main(options: Options) -> int:
     for part in options.parts:
         require_choice("--parts", part, PARTS)
     failed, lines = [], []
-    results: dict[str, Any] = {"machine": machine(), "quick": options.quick}
+    results: dict[str, Any] = {"quick": options.quick}
     for part in options.parts:
         try:
             found = PARTS[part](options.quick)
@@ -61,21 +59,14 @@ def main(options: Options) -> int:
         print("\n".join(text), flush=True)
         lines += text
     print(as_json(results))
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "analysis.txt").write_text("\n".join(lines[1:]) + "\n")
-        (options.out / "analysis.json").write_text(as_json(results) + "\n")
+    keep(options.out, "analysis-cpu", lines[1:], results)
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--parts", nargs="+", default=tuple(PARTS), help="what to measure (all)")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, a few seconds")
-    parser.add_argument("--out", type=Path, help="folder for analysis.json and analysis.txt")
     try:
         raise SystemExit(main(Options(**vars(parser.parse_args()))))
     except InvalidArgument as error:

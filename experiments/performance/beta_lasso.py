@@ -31,8 +31,8 @@ import torch
 from torch import nn
 
 from experiments.performance.layers import Target, interleaved
-from experiments.performance.machine import machine
-from experiments.report import as_json, table
+from experiments.performance.parts import command_line, keep
+from experiments.report import table
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import shallow
 from neurosim.nn import SparseLinear
@@ -215,24 +215,16 @@ def main(options: Options) -> None:
         *(target.line() for target in targets),
     ]  # fmt: skip
     print("\n".join(lines))
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        about = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
-        results = {"machine": about, "step": steps, "bandwidth": rate, "training": trained}
-        results |= {"floor": least, "compact": layers}
-        (options.out / "beta-lasso-cpu.txt").write_text("\n".join(lines) + "\n")
-        (options.out / "beta-lasso-cpu.json").write_text(as_json(results) + "\n")
+    results = {"step": steps, "bandwidth": rate, "training": trained}
+    results |= {"floor": least, "compact": layers}
+    keep(options.out, "beta-lasso-cpu", lines, results)
 
 
 if __name__ == "__main__":
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--channels", type=int, default=150, help="alpha of S-FC in memory (150)")
     parser.add_argument("--batch", type=int, default=16, help="images per batch (16)")
     parser.add_argument("--repeats", type=int, default=7, help="of which the fastest counts (7)")
-    parser.add_argument("--out", type=Path, help="folder for text and JSON")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = vars(parser.parse_args())
     try:

@@ -14,7 +14,6 @@ First, fast and plain must agree; no speed is printed while they do not. Then:
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from experiments.dynamic_sharing import fig4b, integrators
-from experiments.performance.machine import machine
+from experiments.performance.parts import command_line, keep
 from experiments.report import RunOptions, table
 from neurosim.dynamics import (
     Gaussian,
@@ -227,7 +226,7 @@ def main(options: Options) -> int:
     if not worst < 1e-11:
         print("they must agree within 1e-11: no speed is measured")
         return 1
-    results: dict[str, Any] = {"machine": machine(), "agreement": worst}
+    results: dict[str, Any] = {"agreement": worst}
     for name, part in {
         "one run of Fig. 4B, k = 9": lambda: single_run(options),
         "the grid of Fig. 4B": whole_grid,
@@ -249,19 +248,12 @@ def main(options: Options) -> int:
         lines += text
     print()
     print(json.dumps(results, indent=2))
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "dynamics.txt").write_text("\n".join(lines) + "\n")
-        (options.out / "dynamics.json").write_text(json.dumps(results, indent=2) + "\n")
+    keep(options.out, "dynamics", lines, results)
     return 0
 
 
 if __name__ == "__main__":  # argparse: machines that only measure may lack tyro
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, help="folder for dynamics.json and dynamics.txt")
+    parser = command_line(__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller sizes, half a minute")
     parser.add_argument("--plain-presentations", type=int, default=500, metavar="N",
                         help="presentations over which numpy stepping is timed (500)")  # fmt: skip

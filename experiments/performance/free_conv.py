@@ -11,7 +11,6 @@ Claim: a distortion costs less than 5% of a step.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +22,8 @@ from scipy import ndimage
 from torch.nn import functional
 
 from experiments.performance.layers import interleaved
-from experiments.performance.machine import machine
-from experiments.report import as_json, table
+from experiments.performance.parts import command_line, keep
+from experiments.report import table
 from neurosim.data import distortion
 from neurosim.data.distort import KINDS
 from neurosim.data.warp import warp
@@ -94,23 +93,13 @@ def main(options: Options) -> None:
     title = f"free network for MNIST, batch {BATCH}, {options.device}, {torch.get_num_threads()}"
     lines = [f"{title} threads", *table(["", "ms", "of a step"], rows)]
     print("\n".join(lines))
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        about = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
-        stem = options.out / f"free-{options.device}"
-        stem.with_suffix(".txt").write_text("\n".join(lines) + "\n")
-        results = {"machine": about, "milliseconds": times}
-        stem.with_suffix(".json").write_text(as_json(results) + "\n")
+    keep(options.out, f"free-{options.device}", lines, {"milliseconds": times})
 
 
 if __name__ == "__main__":
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=30, help="of which the fastest counts (30)")
-    parser.add_argument("--out", type=Path, help="folder for text and JSON")
     try:
         main(Options(**vars(parser.parse_args())))
     except InvalidArgument as error:

@@ -13,7 +13,6 @@ bfloat16, networks by autocast over weights in float32, eagerly and compiled.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from experiments.performance.machine import machine
-from experiments.report import as_json, table
+from experiments.performance.parts import command_line, keep
+from experiments.report import table
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import resnet20
 from neurosim.nn import LocallyConnected2d
@@ -382,29 +381,20 @@ def main(options: Options) -> int:
         say(shown("memory", rows, 1))
     reached = targets(options, layers, found, large)
     say(["", *(target.line() for target in reached)])
-    if options.out is not None:
-        results = {
-            "machine": machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()},
-            "options": {"device": options.device, "batch": options.batch},
-            "agreement": worst, "layers": layers, "resnet18": wide, "networks": found,
-            "large batch": large, "targets": {t.name: [t.value, t.bound] for t in reached},
-        }  # fmt: skip
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"layers-{options.device}-{options.batch}"
-        (options.out / f"{stem}.txt").write_text("\n".join(lines) + "\n")
-        (options.out / f"{stem}.json").write_text(as_json(results) + "\n")
+    results = {
+        "options": {"device": options.device, "batch": options.batch},
+        "agreement": worst, "layers": layers, "resnet18": wide, "networks": found,
+        "large batch": large, "targets": {t.name: [t.value, t.bound] for t in reached},
+    }  # fmt: skip
+    keep(options.out, f"layers-{options.device}-{options.batch}", lines, results)
     return 0
 
 
 def _options() -> Options:
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--device", choices=tuple(BATCH), default="cpu")
     parser.add_argument("--batch", type=int, help="images per batch (64 on a CPU, 512 on a GPU)")
     parser.add_argument("--repeats", type=int, default=5, help="of which the fastest counts (5)")
-    parser.add_argument("--out", type=Path, help="folder for text and JSON")
     chosen = vars(parser.parse_args())
     chosen["batch"] = BATCH[chosen["device"]] if chosen["batch"] is None else chosen["batch"]
     return Options(**chosen)

@@ -11,7 +11,6 @@ tensors beyond what was alive before. FLOPs are those of the experiment `lrlc-fl
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from experiments.performance.layers import BATCH, interleaved, peak_memory, shown
-from experiments.performance.machine import machine
-from experiments.report import as_json
+from experiments.performance.parts import command_line, keep
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import lrlc
 from neurosim.models.lrlc import Layer
@@ -208,28 +206,19 @@ def main(options: Options) -> int:
     lines += shown(f"the published network, batch {options.batch}", steps, 1)
     lines += ["", *targets(steps)]
     print("\n".join(lines[1:]), flush=True)
-    if options.out is not None:
-        results = {
-            "machine": machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()},
-            "options": {"device": options.device, "batch": options.batch},
-            "agreement": worst, "layers": layers, "networks": steps,
-        }  # fmt: skip
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"low-rank-{options.device}-{options.batch}"
-        (options.out / f"{stem}.txt").write_text("\n".join(lines) + "\n")
-        (options.out / f"{stem}.json").write_text(as_json(results) + "\n")
+    results = {
+        "options": {"device": options.device, "batch": options.batch},
+        "agreement": worst, "layers": layers, "networks": steps,
+    }  # fmt: skip
+    keep(options.out, f"low-rank-{options.device}-{options.batch}", lines, results)
     return 0
 
 
 def _options() -> Options:
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--device", choices=tuple(BATCH), default="cpu")
     parser.add_argument("--batch", type=int, help="images per batch (64 on a CPU, 512 on a GPU)")
     parser.add_argument("--repeats", type=int, default=3, help="of which the fastest counts (3)")
-    parser.add_argument("--out", type=Path, help="folder for text and JSON")
     chosen = vars(parser.parse_args())
     chosen["batch"] = BATCH[chosen["device"]] if chosen["batch"] is None else chosen["batch"]
     return Options(**chosen)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.report import table
+from experiments.performance.machine import machine
+from experiments.report import as_json, table
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,25 @@ def own_peak() -> float:
     if not status.exists():
         return float("nan")
     return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+
+def command_line(doc: str | None) -> argparse.ArgumentParser:
+    """A parser that explains itself by the docstring of its script; all of them have --out."""
+    summary, _, details = (doc or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="folder for the numbers, as text and JSON")
+    return parser
+
+
+def keep(out: Path | None, stem: str, lines: Sequence[str], results: dict[str, Any]) -> None:
+    """Write STEM.txt and STEM.json, with what they were measured on, if there is a folder."""
+    if out is None:
+        return
+    about = machine()
+    if (torch := sys.modules.get("torch")) is not None:
+        about |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{stem}.txt").write_text("\n".join(lines) + "\n")
+    (out / f"{stem}.json").write_text(as_json({"machine": about} | results) + "\n")

@@ -14,7 +14,6 @@ training by less than 3%.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ import torch
 from torch.nn import functional
 
 from experiments.performance.layers import interleaved
-from experiments.performance.machine import machine
-from experiments.report import as_json, table
+from experiments.performance.parts import command_line, keep
+from experiments.report import table
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import resnet20
 from neurosim.sleep import Circuit, Instant, Sleep
@@ -108,24 +107,15 @@ def main(options: Options) -> None:
         *(f"{name}: {100 * share:.1f}%" for name, share in shares.items()),
     ]
     print("\n".join(lines))
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"recording-{options.device}-{options.batch}"
-        about = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
-        results = {"machine": about, "milliseconds": times, "shares": shares}
-        (options.out / f"{stem}.txt").write_text("\n".join(lines) + "\n")
-        (options.out / f"{stem}.json").write_text(as_json(results) + "\n")
+    stem = f"recording-{options.device}-{options.batch}"
+    keep(options.out, stem, lines, {"milliseconds": times, "shares": shares})
 
 
 if __name__ == "__main__":
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--batch", type=int, default=64, help="images per batch (64)")
     parser.add_argument("--repeats", type=int, default=10, help="of which the fastest counts (10)")
-    parser.add_argument("--out", type=Path, help="folder for text and JSON")
     try:
         main(Options(**vars(parser.parse_args())))
     except InvalidArgument as error:

@@ -12,7 +12,6 @@ workers at least 1.8 times as fast as one; 10^5 points collected in less than 10
 
 from __future__ import annotations
 
-import argparse
 import pickle
 import resource
 import tempfile
@@ -25,8 +24,8 @@ import numpy as np
 
 from analysis import collect
 from experiments.convergence import ConvergenceStudy
-from experiments.performance.machine import machine
-from experiments.report import as_json, table
+from experiments.performance.parts import command_line, keep
+from experiments.report import table
 from experiments.studies.find import find_study
 from neurosim.dynamics import simulate_ensemble
 from neurosim.errors import InvalidArgument, require
@@ -201,22 +200,14 @@ def main(options: Options) -> None:
             values = value if isinstance(value, list) else [value]
             lines.append(f"{name}: {', '.join(f'{v:.4g}' for v in values)}")
     print("\n".join(lines))
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "sweep-cpu.txt").write_text("\n".join(lines) + "\n")
-        results = as_json({"machine": machine(), "measured": found})
-        (options.out / "sweep-cpu.json").write_text(results + "\n")
+    keep(options.out, "sweep-cpu", lines, {"measured": found})
 
 
 if __name__ == "__main__":
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=10_000, help="convergence runs (10,000)")
     parser.add_argument("--points", type=int, default=1_000_000, help="of the index (1,000,000)")
     parser.add_argument("--workers", type=int, default=2, help="local processes (2)")
-    parser.add_argument("--out", type=Path, help="folder for text and JSON")
     try:
         main(Options(**vars(parser.parse_args())))
     except InvalidArgument as error:
