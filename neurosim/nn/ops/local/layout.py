@@ -49,6 +49,11 @@ def is_channels_last(x: Tensor) -> bool:
     return True
 
 
+def with_channels_last(x: Tensor) -> Tensor:
+    """(N, C, *space) with neighbouring channels side by side, copied where they are not."""
+    return x if x.stride(1) == 1 else x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
 def new_activation(
     like: Tensor, n: int, channels: int, space: Sequence[int], channels_last: bool
 ) -> Tensor:

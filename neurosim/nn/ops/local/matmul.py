@@ -7,6 +7,10 @@ of the input (`shifts`), so that a 3x3 kernel copies the input three times, not 
 done for a few rows of the output at a time (`bands`): copies stay in the cache, and no more of
 them is in memory than a band has.
 
+Rows of every product are channel vectors. Activations that lie channels-first are therefore copied
+once on the way in and once on the way out; `bmm` would otherwise copy them matrix by matrix, or
+every shift element by element.
+
 A tap of a few channels, such as those of an image, is too thin for a product of its own: there
 all taps of a position become one (`_columns`), kernel-fold copies of what is small anyway.
 """
@@ -19,7 +23,7 @@ import torch
 from torch import Tensor
 
 from neurosim.nn.ops.local.geometry import Band, Geometry, Shift, bands, shifts
-from neurosim.nn.ops.local.layout import new_activation
+from neurosim.nn.ops.local.layout import new_activation, with_channels_last
 from neurosim.nn.ops.local.operators import register
 
 THIN = 4  # channels up to which all taps share one product
@@ -152,7 +156,8 @@ def _at_positions(weight: Tensor) -> Tensor:
 
 def _forward(x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool) -> Tensor:
     outputs, groups = weight.shape[-1], _groups_inside(weight, geometry)
-    y = new_activation(x, len(x), outputs, geometry.output_size, channels_last)
+    x = with_channels_last(x)
+    y = new_activation(x, len(x), outputs, geometry.output_size, channels_last=True)
     x_inside, y_inside = _inside(x, groups), _inside(y, groups)
     parts = _bands(geometry, x, max(x.shape[1], outputs))
     buffer = _buffer(x_inside, parts)
@@ -170,15 +175,17 @@ def _forward(x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool)
             for tap, rows in shift.taps:
                 _add_output(total.flatten(0, -3), shifted[rows].flatten(0, -3), filters[tap], part)
         y_inside[band.outputs] = total
-    return y
+    return y if channels_last else y.clone(memory_format=torch.contiguous_format)
 
 
 def _input_gradient(
     grad: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool
 ) -> Tensor:
     channels, groups = weight.shape[2] * geometry.groups, _groups_inside(weight, geometry)
+    grad = with_channels_last(grad)
     working = grad.new_empty(0, dtype=_working(grad))  # bands overlap: round their sum, once
-    x = new_activation(working, len(grad), channels, geometry.input_size, channels_last).zero_()
+    x = new_activation(working, len(grad), channels, geometry.input_size, channels_last=True)
+    x.zero_()
     g_inside, x_inside = _inside(grad, groups), _inside(x, groups)
     parts = _bands(geometry, grad, max(channels, weight.shape[-1]))
     buffer = _buffer(x_inside, parts)
@@ -190,10 +197,12 @@ def _input_gradient(
             for tap, rows in shift.taps:
                 _add_input_gradient(shifted[rows].flatten(0, -3), upstream, filters[tap], part)
             met[shift.source].add_(shifted[shift.target])
-    return x.to(grad.dtype)
+    x = x.to(grad.dtype)
+    return x if channels_last else x.clone(memory_format=torch.contiguous_format)
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, channels_last: bool) -> Tensor:
+    grad, x = with_channels_last(grad), with_channels_last(x)
     outputs, channels = grad.shape[1], x.shape[1]
     taps = prod(geometry.kernel_size)
     weight = grad.new_empty(taps, geometry.positions, channels // geometry.groups, outputs)
