@@ -46,7 +46,7 @@ def run_jobs(jobs: Sequence[Job], processes: int = 1, *, quiet: bool = False) ->
                 done, left = wait(left, return_when=FIRST_EXCEPTION, timeout=1)
                 for future in done:
                     future.result()
-                    line.say(f"{titles[future]}: done")
+                    line.say(f"{titles[future]}: done, {len(left)} more to go")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

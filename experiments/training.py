@@ -155,7 +155,8 @@ def run_variants(
             device=options.device,
             resume=options.resume,
             overwrite=options.overwrite,
-            quiet=options.quiet or options.processes > 1,
+            quiet=options.quiet,
+            live=options.processes == 1,
             keep=1,
         )
         title = f"{name} [{number}/{len(rows) * len(seeds)}]: {variant.name}, seed {seed}"

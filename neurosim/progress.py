@@ -68,14 +68,22 @@ def _lines(items: Iterable[T], total: int, title: str, stream: TextIO) -> Iterat
 
 
 class StatusLine:
-    """One live line about something that goes on for long; plain lines, now and then, in a log."""
+    """One live line about something that goes on for long; plain lines, now and then, in a log.
+
+    Not `live`, it is plain lines in a terminal too: others print there at the same time.
+    """
 
     def __init__(
-        self, *, quiet: bool = False, every: float = 10.0, stream: TextIO | None = None
+        self,
+        *,
+        quiet: bool = False,
+        live: bool = True,
+        every: float = 10.0,
+        stream: TextIO | None = None,
     ) -> None:
         self.stream: TextIO | None = stream or sys.stderr  # None where there is no terminal
         self.quiet = quiet or self.stream is None
-        self._live = self.stream is not None and self.stream.isatty()
+        self._live = live and self.stream is not None and self.stream.isatty()
         self._every = 0.1 if self._live else every
         self._shown = -math.inf  # when the state was last shown
 

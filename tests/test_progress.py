@@ -59,9 +59,11 @@ def test_one_live_line(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> N
     assert screen(terminal.getvalue()) == ["epoch 1", ""]
 
 
-def test_plain_lines_in_a_log(clock: list[float]) -> None:
-    log = io.StringIO()
-    line = StatusLine(stream=log, every=10)
+@pytest.mark.parametrize(
+    ("log", "live"), [(io.StringIO(), True), (Terminal(), False)], ids=["log", "shared terminal"]
+)
+def test_plain_lines(clock: list[float], log: io.StringIO, live: bool) -> None:
+    line = StatusLine(stream=log, live=live, every=10)
     for second in range(25):
         clock[0] = float(second)
         line.update(lambda n=second: f"step {n}")

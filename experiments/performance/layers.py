@@ -7,7 +7,8 @@ speed is printed while they do not. Then, side by side in one run and interleave
 machines are noisy: the layer shapes of ResNet-20 (and on a GPU of the half-width ResNet-18 at
 224x224) against what the machine can do, forward and forward + backward; and the whole ResNet-20:
 forward, forward + backward, a full AdamW step, peak memory of live tensors. Last, every target,
-met or not. Convolutions run channels-last, as fast as they go. A CPU computes in float32; a GPU in
+met or not. Ours and convolutions run channels-last, as fast as they go, ours also channels-first,
+as images come. A CPU computes in float32; a GPU in
 bfloat16, networks by autocast over weights in float32, eagerly and compiled.
 """
 
@@ -220,11 +221,13 @@ def single_layers(options: Options, shapes: Sequence[tuple[int, ...]]) -> list[d
 
 
 def network(name: str, options: Options, batch: int) -> tuple[nn.Module, Tensor]:
-    """One of the three ResNet-20s and its input, laid out as suits it."""
+    """A ResNet-20 and its input, laid out as suits it or as the name says."""
     x = torch.randn(batch, 3, 32, 32, device=options.device)
     model: Any = resnet20(connectivity="conv" if name == "conv" else "local").to(options.device)
     if name == "unfold + einsum":
         return with_unfold(model), x
+    if name == "local, channels-first":
+        return model, x
     if name == "conv":
         model = model.to(memory_format=torch.channels_last)
     return model, x.contiguous(memory_format=torch.channels_last)
@@ -259,7 +262,7 @@ def networks(options: Options) -> dict[str, dict[str, float]]:
     torch.manual_seed(0)
     works: dict[str, dict[str, Callable[[], None]]] = {}
     models: dict[str, nn.Module] = {}
-    for name in ("local", "unfold + einsum", "conv"):
+    for name in ("local", "local, channels-first", "unfold + einsum", "conv"):
         model, x = network(name, options, options.batch)
         works[name], models[name] = training(model, model, x, options), model
         if options.device != "cpu":

@@ -13,11 +13,13 @@ FORMATS = {"loss": ".3f", "SNR": ".3g", "images/s": ",.0f", "top-1": ".3f"}
 class Display:
     """One live line, and a line that stays after the first and every tenth epoch."""
 
-    def __init__(self, name: str, epochs: int, batches: int, clock: Clock, *, quiet: bool) -> None:
+    def __init__(
+        self, name: str, epochs: int, batches: int, clock: Clock, *, quiet: bool, live: bool
+    ) -> None:
         self.name, self.epochs, self.batches, self.clock = name, epochs, batches, clock
         self.shown = dict.fromkeys(FORMATS, math.nan)
         self.begun_at = 0  # step at which this process began
-        self._line = StatusLine(quiet=quiet)
+        self._line = StatusLine(quiet=quiet, live=live, every=10 if live else 30)
 
     def resume(self, step: int) -> None:
         """Say where a resumed run goes on."""

@@ -118,7 +118,7 @@ class Training:
         self.images, self.recorded = 0, (0, 0.0)  # trained with; and when, at the last record
         quiet = place.quiet or not processes.first
         name, batches = place.run_file.stem, len(self.train_loader)
-        self.display = Display(name, wake.epochs, batches, self.clock, quiet=quiet)
+        self.display = Display(name, wake.epochs, batches, self.clock, quiet=quiet, live=place.live)
 
     def _loader(
         self,

@@ -19,6 +19,8 @@ class Place:
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+    live: bool = True
+    """In a terminal, keep progress on one line; runs that share a terminal cannot."""
     checkpoint_every: int | None = None
     """Steps between checkpoints; None for one after every epoch."""
     keep: int = 2

@@ -267,6 +267,18 @@ def test_what_nobody_needs_is_neither_computed_nor_kept(frozen: str) -> None:
     assert gradients & names == gradients - {f"neurosim::local_matmul_{frozen}_gradient"}
 
 
+def test_channels_first_costs_a_few_copies_and_not_one_a_product() -> None:
+    def copies(memory_format: torch.memory_format) -> int:
+        x, weight, grad = (tensor.requires_grad_() for tensor in drawn(SQUARE))
+        x, grad = (tensor.contiguous(memory_format=memory_format) for tensor in (x, grad))
+        with profile(activities=[ProfilerActivity.CPU]) as trace:
+            local_product(x, weight, SQUARE, "matmul").backward(grad)
+        return sum(event.name == "aten::copy_" for event in trace.events() or ())
+
+    first, last = copies(torch.contiguous_format), copies(torch.channels_last)
+    assert last <= first <= last + 10
+
+
 @each_backend
 @pytest.mark.parametrize("layout", ["channels-last", "transposed", "every other", "expanded"])
 def test_any_memory_order_of_the_input(layout: str, backend: Backend) -> None:
