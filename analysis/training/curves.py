@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,12 @@ class TrainingCurves:
     splits: dict[str, float]  # top-1 accuracy in the end on each part of the data, if recorded
     copies: dict[str, Array]  # top-1 on distorted copies of images held out, by distortion, (E,)
     distances: FilterSeries | None  # between filters, if recorded
+
+    @property
+    def lowest_snr(self) -> float:
+        """The lowest SNR of all layers at the last record; NaN where no layer has one."""
+        records = self.statistics.get("snr", np.empty((0, 0)))
+        return float(np.fmin.reduce(records[-1])) if records.size else math.nan
 
 
 def training_curves(run: RunReader) -> TrainingCurves:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from analysis.training import training_curves
 from experiments import wake_sleep
 from experiments.training import finished
@@ -54,6 +52,5 @@ def trained(settings: TrainSettings, device: str, path: Path) -> dict[str, Any]:
     with RunReader(path) as run:
         curves = training_curves(run)
     ends = {name: float(getattr(curves, name)[-1]) for name in ("top1", "top5", "test_loss")}
-    snr = curves.statistics["snr"][-1].min() if curves.layers else np.nan
     took = {"epochs": int(curves.epochs[-1]), "training_seconds": float(curves.seconds[-1])}
-    return {**ends, "lowest_snr": float(snr), **took}
+    return {**ends, "lowest_snr": curves.lowest_snr, **took}

@@ -7,9 +7,10 @@ channel), three measures of the same thing, which are not functions of each othe
     inverse_snr  mean_j var_j / mean_j^2          (what Figs. 4 to 6 plot the logarithm of)
     mean_to_std  mean_j |mean_j| / std_j          (what the published network code logs)
 
-each over the interior positions of the layer, and over each grid, averaged over grids. Within a
-grid variances are 0 to rounding after an instant share, and the first and last all but infinite.
-Absent connections (`neurosim.nn.masked`) do not count.
+each over the interior positions of the layer (NaN where it has none, as 3x3 filters on a 2x2 map),
+and over each grid, averaged over grids. Within a grid variances are 0 to rounding after an instant
+share, and the first and last all but infinite. Absent connections (`neurosim.nn.masked`) do not
+count.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def measure(layer: LocallyConnected) -> Tensor:
     connections = storage.numel() if present is None else present.sum()
     divisors = sums.new_tensor([components] * 3 + [components * grids] * 3 + [connections, 1])
     means = sums / divisors
+    if not cells.interior:
+        means[:3] = torch.nan
     return torch.cat([means[:6], means[6:].sqrt()]).to(storage.dtype)
 
 
@@ -79,13 +82,14 @@ class Cells(NamedTuple):
 
     of: Tensor  # (positions,)
     belongs: Tensor  # (2 G, positions), whether each position is in each cell
+    interior: bool  # whether there is any
 
 
 @lru_cache(maxsize=256)
 def _cells(frame: Frame) -> Cells:
     of = 2 * frame.grid + (~frame.interior).long()
     numbers = torch.arange(2 * len(frame.members), device=of.device)[:, None]
-    return Cells(of, of == numbers)
+    return Cells(of, of == numbers, bool(frame.interior.any()))
 
 
 class Moments(NamedTuple):

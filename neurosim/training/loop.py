@@ -17,7 +17,14 @@ from neurosim.data import Augment, Dataset, Distortion, Loader
 from neurosim.data.random import generator
 from neurosim.errors import Diverged, Interrupted, InvalidArgument, RunFileError, require
 from neurosim.recording import RunReader, Status
-from neurosim.sleep import BelowSNR, LayerStatistics, Moment, local_layers, share_moments
+from neurosim.sleep import (
+    BelowSNR,
+    LayerStatistics,
+    Moment,
+    frame_of,
+    local_layers,
+    share_moments,
+)
 from neurosim.sleep.statistics import measure
 from neurosim.training.build import (
     build_augment,
@@ -145,10 +152,13 @@ class Training:
         """Refuse a network that does not fit the images, their classes or the sleep."""
         if self.sleep is not None:
             self.sleep.check(self.model)
-            if isinstance(self.schedule, BelowSNR) and not local_layers(self.model):
+            layers = local_layers(self.model).values()
+            if isinstance(self.schedule, BelowSNR) and not any(
+                frame_of(layer).interior.any() for layer in layers
+            ):
                 raise InvalidArgument(
-                    "--below-snr needs a locally connected layer, whose SNR it looks at: low-rank "
-                    "layers sleep --every so many batches"
+                    "--below-snr needs a locally connected layer with interior positions, over "
+                    "which SNR is taken: others sleep --every so many batches"
                 )
         shape = (data.channels, *self.test_loader.image_size)
         image = torch.zeros(1, *shape, device=self.processes.device)
@@ -316,9 +326,9 @@ class Training:
         return at.epoch >= wake.epochs or given_up
 
     def _lowest_snr(self) -> float:
-        """The lowest SNR (Eq. 6) of all layers, over interior positions; the same everywhere."""
-        layers = local_layers(self.model).values()
-        lowest = torch.stack([measure(layer)[SNR] for layer in layers]).min()
+        """The lowest SNR (Eq. 6) of all layers with an interior; the same everywhere."""
+        found = torch.stack([measure(layer)[SNR] for layer in local_layers(self.model).values()])
+        lowest = found.masked_fill(found.isnan(), torch.inf).min()
         self.processes.agree([lowest])
         return float(lowest)
 
@@ -359,7 +369,7 @@ class Training:
         self.recorder.step(self.at.step, loss, rate, speed, statistics, gradients)
         self.display.shown.update({"loss": loss, "images/s": speed})
         if len(statistics):
-            self.display.shown["SNR"] = float(statistics[:, SNR].min())
+            self.display.shown["SNR"] = float(np.fmin.reduce(statistics[:, SNR]))
 
     def _snapshot(self) -> None:
         """Weights and filter distances, if they are due: as they are after a sleep."""

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from neurosim.data import Dataset, load
 from neurosim.errors import InvalidArgument
-from neurosim.nn import LocallyConnected1d, LocallyConnected3d
+from neurosim.nn import LocallyConnected1d, LocallyConnected2d, LocallyConnected3d
 from neurosim.recording import RunReader, Status
 from neurosim.sleep import LayerStatistics, Sleep, layer_statistics, local_layers
 from neurosim.training import Place, TrainSettings, train
@@ -253,3 +253,24 @@ def test_snapshots_say_who_shares_with_whom(tmp_path: Path, settings: Make) -> N
             interior = run[f"weights/{name}/interior"]
             assert interior[1:-1, 1:-1].all()
             assert interior.sum() == (SIDE - 2) ** 2
+
+
+def test_layers_without_interior_have_no_snr_and_call_for_no_sleep(
+    tmp_path: Path, settings: Make
+) -> None:
+    first = LocallyConnected2d(1, 3, 3, SIDE, padding=1)
+    second = LocallyConnected2d(3, 2, 3, 2, padding=1)  # every 3x3 field leaves the 2x2 map
+    network = nn.Sequential(
+        first, nn.AvgPool2d(SIDE // 2), second, nn.Flatten(), nn.Linear(8, CLASSES)
+    )
+    low, high = (settings(sleep="instant", below_snr=value) for value in (1e-9, 1e9))
+    with trained(low, tmp_path / "low.h5", network) as run:
+        assert len(run["sleep"]) == 0
+        snr = run["statistics"][..., LayerStatistics.names().index("snr")]
+    assert np.isfinite(snr[:, 0]).all()
+    assert np.isnan(snr[:, 1]).all()
+    with trained(high, tmp_path / "high.h5", network) as run:
+        assert len(run["sleep"]) > 0
+    alone = nn.Sequential(nn.AvgPool2d(SIDE // 2), LocallyConnected2d(1, 2, 3, 2, padding=1))
+    with pytest.raises(InvalidArgument, match="--below-snr needs"):
+        trained(low, tmp_path / "alone.h5", alone.append(nn.Flatten()).append(nn.Linear(8, 3)))
