@@ -31,10 +31,18 @@ def describe_lines(run: RunReader) -> list[str]:
         f"created: {run.created}" + (f", {n} segments" if (n := len(run.segments)) > 1 else ""),
         f"code: neurosim {about.get('code_version', 'unknown')}{_commit(run)}",
         "versions: " + ", ".join(f"{name} {v}" for name, v in run.libraries.items()),
-        f"config: {json.dumps(run.config)}",
+        "config:",
+        *(f"  {key}: {_setting(value)}" for key, value in run.config.items()),
         "datasets:",
     ]
     return lines + [f"  {_dataset(run, name)}" for name in run.names()]
+
+
+def _setting(value: Any) -> str:
+    """One entry of the configuration, a group of them as option=value."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    return ", ".join(f"{key}={json.dumps(inner)}" for key, inner in value.items())
 
 
 def describe_values(run: RunReader) -> dict[str, Any]:
