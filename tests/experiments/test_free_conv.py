@@ -141,6 +141,34 @@ def test_a_table_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(Path(path).stat().st_size > 1000 for path in again["figures"])
 
 
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [
+        ("free-table2", {"translation0.3"}),
+        ("free-tableB1", {"edge_noise0.3"}),
+        ("free-tableB2", {"noise0.3"}),
+        ("free-tableB3", {"rotation0.3"}),
+        ("free-fig4", {"translation0.3"}),
+        ("free-fig6", {"translation0.3"}),
+        ("free-figB", {"rotation0.3", "noise0.3"}),
+    ],
+)
+def test_every_other_study(
+    name: str, trained: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = command(capsys, f"{name} --models fcn --strengths 0.3 --held-out 1 --out here")
+    files = {path.stem for path in Path("here").glob("*.h5")}
+    assert files == {f"digits-translated-fcn-{kind}-fold1-seed0" for kind in trained}
+    rows = rows_of(found["table"])
+    assert {row["aug_type"] + row["aug"] for row in rows} == trained
+    assert len(rows) == 2 * len(trained)
+    for row in rows:
+        assert all(0 <= float(row[column]) <= 1 for column in ("acc", "val_acc", "translation"))
+        assert 0 < float(row["dist_1"]) < 1
+    assert found["figures"]
+    assert all(Path(path).stat().st_size > 1000 for path in found["figures"])
+
+
 def test_distances_are_those_before_the_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     found = command(capsys, "free-fig5 --strengths 0.2 --held-out 1 --seeds 3 --out here")
     rows = rows_of(found["table"])
