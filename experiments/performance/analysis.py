@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.performance.parts import Disagreement, Findings, command_line, keep
+from experiments.performance.parts import Disagreement, Findings, command_line, execute, keep
 from experiments.performance.representations import cka, pls
 from experiments.performance.trajectories import distances, file
 from experiments.report import as_json
-from neurosim.errors import InvalidArgument, require_choice
+from neurosim.errors import require_choice
 
 PARTS: dict[str, Callable[[bool], Findings]] = {
     "pls": pls,
@@ -67,7 +67,4 @@ if __name__ == "__main__":
     parser = command_line(__doc__)
     parser.add_argument("--parts", nargs="+", default=tuple(PARTS), help="what to measure (all)")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, a few seconds")
-    try:
-        raise SystemExit(main(Options(**vars(parser.parse_args()))))
-    except InvalidArgument as error:
-        parser.error(str(error))
+    execute(parser, Options, main)

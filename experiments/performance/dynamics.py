@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from experiments.dynamic_sharing import fig4b, integrators
-from experiments.performance.parts import command_line, keep
+from experiments.performance.parts import command_line, execute, keep
 from experiments.report import RunOptions, table
 from neurosim.dynamics import (
     Gaussian,
@@ -37,7 +37,7 @@ from neurosim.dynamics import (
     simulate,
     transfer,
 )
-from neurosim.errors import InvalidArgument, require
+from neurosim.errors import require
 
 CIRCUIT, GAMMA = RateCircuit(), 1e-2
 
@@ -259,7 +259,4 @@ if __name__ == "__main__":  # argparse: machines that only measure may lack tyro
                         help="presentations over which numpy stepping is timed (500)")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=3, metavar="N",
                         help="repetitions of which the fastest counts (3)")  # fmt: skip
-    try:
-        raise SystemExit(main(Options(**vars(parser.parse_args()))))
-    except InvalidArgument as error:
-        parser.error(str(error))
+    execute(parser, Options, main)

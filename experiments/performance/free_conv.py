@@ -22,12 +22,12 @@ from scipy import ndimage
 from torch.nn import functional
 
 from experiments.performance.layers import interleaved
-from experiments.performance.parts import command_line, keep
+from experiments.performance.parts import command_line, execute, keep
 from experiments.report import table
 from neurosim.data import distortion
 from neurosim.data.distort import KINDS
 from neurosim.data.warp import warp
-from neurosim.errors import InvalidArgument, require
+from neurosim.errors import require
 from neurosim.models import free
 
 STRENGTH = 0.2
@@ -84,8 +84,8 @@ def timed(options: Options) -> dict[str, float]:
 def main(options: Options) -> None:
     """Measure, print, keep."""
     require(options.repeats >= 1, "--repeats", options.repeats, ">= 1")
-    if options.device != "cpu" and not torch.cuda.is_available():
-        raise InvalidArgument(f"--device must be cpu where no GPU is found, got {options.device!r}")
+    possible = options.device == "cpu" or torch.cuda.is_available()
+    require(possible, "--device", options.device, "cpu where no GPU is found")
     check(options.device)
     times = timed(options)
     step = times["training step"]
@@ -100,7 +100,4 @@ if __name__ == "__main__":
     parser = command_line(__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=30, help="of which the fastest counts (30)")
-    try:
-        main(Options(**vars(parser.parse_args())))
-    except InvalidArgument as error:
-        parser.error(str(error))
+    execute(parser, Options, main)

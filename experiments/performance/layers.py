@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,9 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from experiments.performance.parts import command_line, keep
+from experiments.performance.parts import OnDevice, device_command_line, execute, keep
 from experiments.report import table
-from neurosim.errors import InvalidArgument, require
 from neurosim.models import resnet20
 from neurosim.nn import LocallyConnected2d
 
@@ -39,17 +37,11 @@ RESNET18 = ((3, 32, 7, 224, 2, 1), (32, 32, 3, 56, 1, 4), (32, 64, 3, 56, 2, 1),
             (64, 64, 3, 28, 1, 3), (64, 128, 3, 28, 2, 1), (128, 128, 3, 14, 1, 3),
             (128, 256, 3, 14, 2, 1), (256, 256, 3, 7, 1, 3))  # fmt: skip
 MIB, STATE = 2**20, 12  # bytes of a parameter and its two moments
-BATCH = {"cpu": 64, "cuda": 512}
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(OnDevice):
     """What to measure."""
-
-    device: str = "cpu"
-    batch: int = 64
-    repeats: int = 5
-    out: Path | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -353,10 +345,7 @@ def shown(title: str, rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
 
 def main(options: Options) -> int:
     """Measure, print, keep."""
-    require(options.batch >= 1, "--batch", options.batch, ">= 1")
-    require(options.repeats >= 1, "--repeats", options.repeats, ">= 1")
-    if options.device != "cpu" and not torch.cuda.is_available():
-        raise InvalidArgument(f"--device must be cpu where no GPU is found, got {options.device!r}")
+    options.check()
     lines: list[str] = []
 
     def say(more: list[str]) -> None:
@@ -393,18 +382,5 @@ def main(options: Options) -> int:
     return 0
 
 
-def _options() -> Options:
-    parser = command_line(__doc__)
-    parser.add_argument("--device", choices=tuple(BATCH), default="cpu")
-    parser.add_argument("--batch", type=int, help="images per batch (64 on a CPU, 512 on a GPU)")
-    parser.add_argument("--repeats", type=int, default=5, help="of which the fastest counts (5)")
-    chosen = vars(parser.parse_args())
-    chosen["batch"] = BATCH[chosen["device"]] if chosen["batch"] is None else chosen["batch"]
-    return Options(**chosen)
-
-
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(_options()))
-    except InvalidArgument as error:
-        raise SystemExit(f"error: {error}") from None
+    execute(device_command_line(__doc__, repeats=5), Options.given, main)

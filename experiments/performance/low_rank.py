@@ -12,17 +12,14 @@ tensors beyond what was alive before. FLOPs are those of the experiment `lrlc-fl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.performance.layers import BATCH, interleaved, peak_memory, shown
-from experiments.performance.parts import command_line, keep
-from neurosim.errors import InvalidArgument, require
+from experiments.performance.layers import interleaved, peak_memory, shown
+from experiments.performance.parts import OnDevice, device_command_line, execute, keep
 from neurosim.models import lrlc
 from neurosim.models.lrlc import Layer
 from neurosim.nn import LowRankLocal2d
@@ -35,16 +32,6 @@ SHAPES = (
 )  # fmt: skip
 RANK = 4
 KINDS: dict[str, Layer] = {"fixed": "low-rank", "input-dependent": "input-dependent"}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to measure."""
-
-    device: str = "cpu"
-    batch: int = 64
-    repeats: int = 3
-    out: Path | None = None
 
 
 class Textbook(nn.Module):
@@ -109,7 +96,7 @@ def agreement(device: str) -> float:
     return worst
 
 
-def single_layers(options: Options) -> list[dict[str, Any]]:
+def single_layers(options: OnDevice) -> list[dict[str, Any]]:
     """Forward + backward by shape; the form that is chosen, and whether it was the fastest."""
     rows = []
     for inputs, outputs, size, rank, part in SHAPES:
@@ -144,7 +131,7 @@ def single_layers(options: Options) -> list[dict[str, Any]]:
     return rows
 
 
-def networks(options: Options) -> list[dict[str, Any]]:
+def networks(options: OnDevice) -> list[dict[str, Any]]:
     """A training step of the published network at K = 4, its third layer in every form."""
     torch.manual_seed(0)
     x = channels_last(torch.randn(options.batch, 3, 32, 32, device=options.device))
@@ -188,12 +175,9 @@ def targets(networks: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def main(options: Options) -> int:
+def main(options: OnDevice) -> int:
     """Measure, print, keep."""
-    require(options.batch >= 1, "--batch", options.batch, ">= 1")
-    require(options.repeats >= 1, "--repeats", options.repeats, ">= 1")
-    if options.device != "cpu" and not torch.cuda.is_available():
-        raise InvalidArgument(f"--device must be cpu where no GPU is found, got {options.device!r}")
+    options.check()
     worst = agreement(options.device)
     lines = [f"all forms agree within {worst:.1e}, outputs and gradients"]
     print(lines[0], flush=True)
@@ -214,18 +198,5 @@ def main(options: Options) -> int:
     return 0
 
 
-def _options() -> Options:
-    parser = command_line(__doc__)
-    parser.add_argument("--device", choices=tuple(BATCH), default="cpu")
-    parser.add_argument("--batch", type=int, help="images per batch (64 on a CPU, 512 on a GPU)")
-    parser.add_argument("--repeats", type=int, default=3, help="of which the fastest counts (3)")
-    chosen = vars(parser.parse_args())
-    chosen["batch"] = BATCH[chosen["device"]] if chosen["batch"] is None else chosen["batch"]
-    return Options(**chosen)
-
-
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(_options()))
-    except InvalidArgument as error:
-        raise SystemExit(f"error: {error}") from None
+    execute(device_command_line(__doc__, repeats=3), OnDevice.given, main)

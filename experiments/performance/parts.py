@@ -8,10 +8,38 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, Self, TypeVar
 
 from experiments.performance.machine import machine
 from experiments.report import as_json, table
+from neurosim.errors import InvalidArgument, require
+
+T = TypeVar("T")
+BATCH = {"cpu": 64, "cuda": 512}
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """What benchmarks of layers and networks are told."""
+
+    device: str = "cpu"
+    batch: int = 64
+    repeats: int = 5
+    out: Path | None = None
+
+    @classmethod
+    def given(cls, device: str, batch: int | None, repeats: int, out: Path | None) -> Self:
+        """From a command line, on which the batch depends on the device."""
+        return cls(device, BATCH[device] if batch is None else batch, repeats, out)
+
+    def check(self) -> None:
+        """Refuse what cannot be measured."""
+        import torch  # the circuit's benchmark runs without it
+
+        require(self.batch >= 1, "--batch", self.batch, ">= 1")
+        require(self.repeats >= 1, "--repeats", self.repeats, ">= 1")
+        possible = self.device == "cpu" or torch.cuda.is_available()
+        require(possible, "--device", self.device, "cpu where no GPU is found")
 
 
 @dataclass(frozen=True)
@@ -58,6 +86,26 @@ def command_line(doc: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, help="folder for the numbers, as text and JSON")
     return parser
+
+
+def device_command_line(doc: str | None, repeats: int) -> argparse.ArgumentParser:
+    """A parser for `OnDevice`."""
+    parser = command_line(doc)
+    parser.add_argument("--device", choices=tuple(BATCH), default="cpu")
+    parser.add_argument("--batch", type=int, help="images per batch (64 on a CPU, 512 on a GPU)")
+    most = f"of which the fastest counts ({repeats})"
+    parser.add_argument("--repeats", type=int, default=repeats, help=most)
+    return parser
+
+
+def execute(
+    parser: argparse.ArgumentParser, options: Callable[..., T], main: Callable[[T], int | None]
+) -> NoReturn:
+    """Run a benchmark with the options given to it; one line says what is wrong with them."""
+    try:
+        raise SystemExit(main(options(**vars(parser.parse_args()))))
+    except InvalidArgument as error:
+        parser.error(str(error))
 
 
 def keep(out: Path | None, stem: str, lines: Sequence[str], results: dict[str, Any]) -> None:

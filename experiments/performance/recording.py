@@ -16,16 +16,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
 from experiments.performance.layers import interleaved
-from experiments.performance.parts import command_line, keep
+from experiments.performance.parts import OnDevice, device_command_line, execute, keep
 from experiments.report import table
-from neurosim.errors import InvalidArgument, require
 from neurosim.models import resnet20
 from neurosim.sleep import Circuit, Instant, Sleep
 from neurosim.training import RecordSettings, TrainSettings
@@ -35,17 +33,7 @@ STATISTICS_EVERY, SNAPSHOT_EVERY = 10, 500
 SNAPSHOTS = 3  # they fill the disk
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to measure."""
-
-    device: str = "cpu"
-    batch: int = 64
-    repeats: int = 10
-    out: Path | None = None
-
-
-def timed(options: Options, folder: Path) -> dict[str, float]:
+def timed(options: OnDevice, folder: Path) -> dict[str, float]:
     """Milliseconds of everything."""
     torch.manual_seed(0)
     model = resnet20(connectivity="local").to(options.device)
@@ -82,12 +70,9 @@ def timed(options: Options, folder: Path) -> dict[str, float]:
     return times | {"snapshot": min(waits), "snapshot, in the file": min(totals)}
 
 
-def main(options: Options) -> None:
+def main(options: OnDevice) -> None:
     """Measure, print, keep."""
-    require(options.batch >= 1, "--batch", options.batch, ">= 1")
-    require(options.repeats >= 1, "--repeats", options.repeats, ">= 1")
-    if options.device != "cpu" and not torch.cuda.is_available():
-        raise InvalidArgument(f"--device must be cpu where no GPU is found, got {options.device!r}")
+    options.check()
     with tempfile.TemporaryDirectory() as folder:
         times = timed(options, Path(folder))
     step = times["training step"]
@@ -112,11 +97,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    parser = command_line(__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, default=64, help="images per batch (64)")
-    parser.add_argument("--repeats", type=int, default=10, help="of which the fastest counts (10)")
-    try:
-        main(Options(**vars(parser.parse_args())))
-    except InvalidArgument as error:
-        parser.error(str(error))
+    execute(device_command_line(__doc__, repeats=10), OnDevice.given, main)

@@ -24,11 +24,11 @@ import numpy as np
 
 from analysis import collect
 from experiments.convergence import ConvergenceStudy
-from experiments.performance.parts import command_line, keep
+from experiments.performance.parts import command_line, execute, keep
 from experiments.report import table
 from experiments.studies.find import find_study
 from neurosim.dynamics import simulate_ensemble
-from neurosim.errors import InvalidArgument, require
+from neurosim.errors import require
 from neurosim.sweeps import Place, StudyFolder, build_grid, sweep, sweep_study
 from neurosim.sweeps.engine import AHEAD
 from neurosim.sweeps.index import COMPLETE, IndexWriter, Record, columns, read_records, states
@@ -208,7 +208,4 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=10_000, help="convergence runs (10,000)")
     parser.add_argument("--points", type=int, default=1_000_000, help="of the index (1,000,000)")
     parser.add_argument("--workers", type=int, default=2, help="local processes (2)")
-    try:
-        main(Options(**vars(parser.parse_args())))
-    except InvalidArgument as error:
-        parser.error(str(error))
+    execute(parser, Options, main)
