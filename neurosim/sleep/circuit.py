@@ -14,10 +14,12 @@ from neurosim.dynamics import InputStream, InstantResponse, Plasticity, RateCirc
 from neurosim.dynamics.stability import check_stability, stable_plasticity
 from neurosim.dynamics.transfer import transfer
 from neurosim.errors import InvalidArgument, require
+from neurosim.sleep import presentation, presentation_cpu
 from neurosim.sleep.frame import Frame
 from neurosim.sleep.hebbian import check_count, check_redraw, noisy
 from neurosim.sleep.operator import Operator
 from neurosim.sleep.patterns import Source, TileShape, rows
+from neurosim.sleep.presentation import Moving
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,6 @@ class Circuit:
         """Weights (P, D, O) of the torus frame after the sleep, every neuron by itself.
 
         With `noise`, every neuron sees every tile with Gaussian noise of its own (App. A.3).
-        While x_i is shown, only r_i, x_i.m_i and x_i.(w_i - w_i_init) move in ways of their
-        own; what m_i and w_i have across x_i decays by one 2x2 map for all neurons.
         """
         streams = patterns.streams(shape, self.presentations, draw)
         plasticity = self._plasticity(streams, shape, noise)
@@ -93,38 +93,26 @@ class Circuit:
         width = weights.shape[-1] // len(streams)
         tiles = zip(*(rows(stream, 1) for stream in streams), strict=True)
 
-        positions, _, outputs = weights.shape
-        r = weights.new_zeros(positions, outputs)  # r_i - b
-        inhibition = weights.new_zeros(len(frame.members), outputs)  # r_inh
+        weights = weights.contiguous()
+        fast = presentation_cpu.can_compile(weights, response)
+        passes = presentation_cpu if fast else presentation
         m, change = torch.zeros_like(weights), torch.zeros_like(weights)  # change = w - w_init
-        for presentation, shown in enumerate(tiles):
+        r = torch.zeros_like(weights[:, 0])
+        inhibition = r.new_zeros(len(frame.members), r.shape[1])
+        for number, shown in enumerate(tiles):
             tile = torch.from_numpy(np.concatenate(shown).T.copy()).to(weights)  # (D, parts)
-            x = noisy(tile.repeat_interleave(width, 1), weights, noise, generator)
-            energy = (x * x).sum(1)  # (P, O), as all that follows
-            start, m_x, change_x = ((v * x).sum(1) for v in (weights, m, change))
-            m_start, change_start = m_x, change_x
-            across = np.eye(2)  # of (m, change)
-            etas = plasticity.step_rates(response, presentation, 1, response.steps)[:, 0]
-            for eta in etas.tolist():
-                z = start + change_x
-                if isinstance(response, InstantResponse):
-                    r = z - response.subtracted * frame.mean(z)[frame.grid]
-                else:
-                    target = z - response.alpha * inhibition[frame.grid]
-                    inhibition = inhibition + response.leak * (frame.mean(r) - inhibition)
-                    r = r + response.leak * (target - r)
-                m_x = momentum * m_x - eta * (r * energy + gamma * change_x)
-                change_x = change_x + m_x
-                decay = np.array([[momentum, -eta * gamma], [0.0, 1.0]])
-                across = np.array([[1.0, 0.0], [1.0, 1.0]]) @ decay @ across
+            x = noisy(tile.repeat_interleave(width, 1), weights, noise, generator).contiguous()
+            energy, start, m_x, change_x = passes.along(x, weights, m, change)
+            etas = plasticity.step_rates(response, number, 1, response.steps)[:, 0]
+            now = Moving(r, inhibition, m_x, change_x)
+            then = passes.euler(now, start, energy, etas, momentum, gamma, response, frame)
+            r, inhibition = then.r, then.inhibition
+            across = presentation.map_across(etas, momentum, gamma)
             (a, b), (c, d) = across.tolist()
             scale = energy.where(energy > 0, torch.ones_like(energy))
-            along_m = (m_x - a * m_start - b * change_start) / scale
-            along_change = (change_x - c * m_start - d * change_start) / scale
-            m, change = (
-                a * m + b * change + along_m[:, None] * x,
-                c * m + d * change + along_change[:, None] * x,
-            )
+            by_m = (then.m - a * m_x - b * change_x) / scale
+            by_change = (then.change - c * m_x - d * change_x) / scale
+            m, change = passes.move(m, change, x, across, by_m, by_change)
         return weights + change
 
     def _plasticity(

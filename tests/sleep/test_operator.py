@@ -16,7 +16,17 @@ from neurosim.dynamics import Constant, InstantResponse, Plasticity, RateCircuit
 from neurosim.dynamics.rates import InverseSqrt, InverseTime
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.ops.local import to_storage
-from neurosim.sleep import Circuit, Frame, Hebbian, Patterns, Sleep, Tiles, frame_of, share
+from neurosim.sleep import (
+    Circuit,
+    Frame,
+    Hebbian,
+    Patterns,
+    Sleep,
+    Tiles,
+    frame_of,
+    presentation_cpu,
+    share,
+)
 from neurosim.sleep.patterns import TileShape
 
 each_case = pytest.mark.parametrize("case", CASES)
@@ -183,6 +193,14 @@ def stepped(mechanism: Any, layer: LocallyConnected, patterns: Any, **arguments:
     return mechanism.step(weights, frame, patterns, shape_of(layer), **arguments)
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def _passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What steps neurons one by one: compiled here, written out elsewhere."""
+    if request.param == "torch":
+        monkeypatch.setattr(presentation_cpu, "can_compile", lambda *_: False)
+
+
+@pytest.mark.usefixtures("_passes")
 @pytest.mark.parametrize("own_tiles", [False, True], ids=["seeded", "tiles of each group"])
 @pytest.mark.parametrize("case", ["square", "groups", "volume", "dilation 2, kernel 4"])
 @pytest.mark.parametrize(
@@ -221,6 +239,7 @@ def test_groups_of_seeded_patterns_see_the_same_tile() -> None:
     torch.testing.assert_close(layer.weight, other.weight, rtol=0, atol=1e-13)
 
 
+@pytest.mark.usefixtures("_passes")
 @pytest.mark.parametrize("case", ["square", "stride is the kernel", "dilation 2, kernel 2"])
 def test_noise_is_that_of_every_neuron(case: str) -> None:
     """Against the plain equations with the same noise, drawn again from the same generator."""
