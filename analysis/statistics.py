@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from neurosim.errors import InvalidArgument, require
 
@@ -79,6 +81,30 @@ def percentiles(draws: ArrayLike, level: float = 0.95) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+class Interval(NamedTuple):
+    """A mean and the bounds that the true one is thought to lie between."""
+
+    mean: float
+    low: float  # NaN of a single value, as high
+    high: float
+
+    def text(self, spec: str = ".3f") -> str:
+        """As 0.123 (0.100 to 0.146), or the mean alone."""
+        bounds = f" ({self.low:{spec}} to {self.high:{spec}})"
+        return f"{self.mean:{spec}}" + ("" if np.isnan(self.low) else bounds)
+
+
+def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Of the mean over independent runs: Student's t, none of a single run."""
+    array = np.asarray(values, float)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return Interval(mean, np.nan, np.nan)
+    error = array.std(ddof=1) / np.sqrt(len(array))
+    reach = float(stats.t.ppf((1 + level) / 2, len(array) - 1) * error)
+    return Interval(mean, mean - reach, mean + reach)
 
 
 def check_responses(responses: ArrayLike, what: str = "responses") -> Array:

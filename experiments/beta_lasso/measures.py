@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from torch import nn
 
 from analysis.bounds import Description, describe_run
+from analysis.statistics import t_interval
 from experiments.networks import restore
 from experiments.report import table
 from experiments.training import Outcome
@@ -65,12 +65,9 @@ def _remains(path: Path, variant: str) -> Remains:
 
 def mean_with_interval(values: Sequence[float] | NDArray[np.float64], digits: int = 3) -> str:
     """Mean and 95% t interval over seeds."""
-    array = np.asarray(values, float)
-    mean = f"{array.mean():.{digits}f}"
-    if len(array) < 2:
-        return mean
-    reach = stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
-    return f"{mean} ± {reach:.{digits}f}"
+    found = t_interval(values)
+    reach = "" if np.isnan(found.high) else f" ± {found.high - found.mean:.{digits}f}"
+    return f"{found.mean:.{digits}f}{reach}"
 
 
 def remains_table(found: Sequence[Remains]) -> list[str]:

@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 
 from analysis.benchmark.datasets import cowley2023, kriegeskorte2008
 from analysis.benchmark.form import Benchmark
 from analysis.benchmark.scoring import Candidate, Network, Score, pixels, score
 from analysis.representations.activations import Extraction, block_names
+from analysis.statistics import t_interval
 from experiments.networks import Description, restore
 from experiments.report import Report, table
 from experiments.training import TrainingOptions, Variant, run_variants
@@ -155,11 +155,9 @@ def report(folder: Path, found: Sequence[Row]) -> Report:
 
 def _interval(values: np.ndarray) -> tuple[str, str]:
     """Mean and 95% t interval over seeds."""
-    mean = f"{values.mean():.3f}"
-    if len(values) < 2:
-        return mean, "-"
-    reach = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return mean, f"{values.mean() - reach:.3f} to {values.mean() + reach:.3f}"
+    found = t_interval(values)
+    bounds = "-" if np.isnan(found.low) else f"{found.low:.3f} to {found.high:.3f}"
+    return f"{found.mean:.3f}", bounds
 
 
 def _network(name: str, module: torch.nn.Module, about: Description) -> Network:

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
+from analysis.statistics import Interval, t_interval
 from experiments.report import Report
 from experiments.training import Outcome, TrainingOptions, Variant, report, run_variants
 from neurosim.training import (
@@ -77,7 +77,7 @@ def run(options: TrainingOptions) -> Report:
     return found
 
 
-def recovery(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float, float]]:
+def recovery(outcomes: Sequence[Outcome]) -> dict[str, Interval]:
     """(x - lc) / (conv - lc) of mean accuracies, with a t interval over seeds by linearisation."""
     top1 = {outcome.variant.name: outcome.last("top1") for outcome in outcomes}
     if not {"conv", "lc"} <= top1.keys():
@@ -89,10 +89,5 @@ def recovery(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float, float
         share = float((values.mean() - lc.mean()) / gap)
         # How the ratio of means varies with each seed, to first order.
         influence = ((values - lc) - share * (conv - lc)) / gap
-        low, high = np.nan, np.nan
-        if len(values) > 1:
-            error = influence.std(ddof=1) / np.sqrt(len(values))
-            reach = stats.t.ppf(0.975, len(values) - 1) * error
-            low, high = share - reach, share + reach
-        found[name] = (share, float(low), float(high))
+        found[name] = t_interval(share + influence)
     return found

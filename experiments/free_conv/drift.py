@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
+from analysis.statistics import t_interval
 from experiments.free_conv.protocol import Cell, FreeOptions, Result, run_cells
 from experiments.free_conv.results import over_epochs, report
 from experiments.free_conv.study import by_dataset
@@ -47,21 +47,6 @@ def drift_table(
             trained_on = f"{cell.distortion} {cell.aug:g}"
             line = [cell.dataset, trained_on, str(len(runs)), name.removeprefix("dist_")]
             line += [f"{distances.mean():.4f}" for distances in (first, second, last)]
-            lines.append([*line, *map(_change, since.values())])
+            lines.append([*line, *(change.text("+.4f") for change in since.values())])
             values.append({**cell._asdict(), "quantity": name, "since": since})
     return table(header, lines), values
-
-
-def _change(interval: tuple[float, float, float]) -> str:
-    mean, low, high = interval
-    return f"{mean:+.4f}" + ("" if np.isnan(low) else f" ({low:+.4f} to {high:+.4f})")
-
-
-def t_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95% t interval over runs; no interval of a single one."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, np.nan, np.nan
-    error = values.std(ddof=1) / np.sqrt(len(values))
-    reach = float(stats.t.ppf(0.975, len(values) - 1) * error)
-    return mean, mean - reach, mean + reach

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis import figures
+from analysis.statistics import t_interval
 from analysis.training import TrainingCurves
 from experiments.free_conv.protocol import FreeOptions, Result, evaluations
 from experiments.free_conv.published import Key, published
@@ -79,28 +80,38 @@ def report(
     header = ["data", "network", "trained on", "runs"]
     for quantity in shown:
         header += [quantity, "paper", "last", "best"]
-    lines, values = [], []
+    lines, in_the_end, values = [], [], []
     for result in results:
         cell = result.cell
         severed = f", {cell.vcp:g} absent" if cell.vcp else ""
         trained_on = f"{cell.distortion} {cell.aug:g}{severed}"
         line = [Path(cell.dataset).stem, cell.model, trained_on, str(len(result.runs))]
         row = {**cell._asdict(), "runs": len(result.runs)}
+        means = line.copy()
         for quantity in shown:
             pooled, last, best = medians(result, quantity, options)
             key = Key(cell.dataset, cell.model, cell.aug_type, cell.aug, quantity)
             known = None if cell.vcp else paper.get(key)
             row[quantity] = {"pooled": pooled, "published": known, "last": last, "best": best}
             line += [_shown(value) for value in (pooled, known, last, best)]
+            if ends := [run[-1] for run in over_epochs(result, quantity, options)]:
+                row[quantity]["mean"] = mean = t_interval(ends)
+                means.append(mean.text(".4f"))
+            else:
+                means.append("-")
         lines.append(line)
+        in_the_end.append(means)
         values.append(row)
     tables = write_csv(folder, name, results, options)
     paths = [path for stem, figure in drawn.items() for path in figures.save(figure, folder / stem)]
     notes = [*NOTE, *(ORDER if any("cifar" in row["dataset"] for row in values) else ())]
     text = [*table(header, lines), "", *notes]
+    if any(len(result.runs) > 1 for result in results):
+        text += ["", *table([*header[:4], *shown], in_the_end), "", MEANS]
     return Report(name, folder, paths, text, {"cells": values}, table=tables[0])
 
 
+MEANS = "Means over runs (folds and seeds) at the last epoch, with 95% t intervals."
 NOTE = (
     "Each quantity: median over all epochs of all folds pooled, as published; the paper's; median",
     "over folds at the last epoch, and at the epoch of the best accuracy on the fold (val_acc).",

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.statistics import t_interval
 from analysis.training import TrainingCurves, figures
-from experiments.free_conv.drift import t_interval
 from experiments.free_conv.protocol import Cell, FreeOptions, Result, run_cells
 from experiments.free_conv.results import over_epochs, report
 from experiments.report import Report, table

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from experiments.free_conv import fig_c, routes
-from experiments.free_conv.drift import t_interval
 from experiments.free_conv.protocol import STRENGTHS, Cell, FreeOptions, cells, settings_of
 from experiments.free_conv.published import published
 from experiments.registry import EXPERIMENTS
@@ -129,6 +128,10 @@ def test_a_table_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
             assert cell[quantity]["last"] == pytest.approx(np.median(values[:, -1]))
             at_best = values[np.arange(2), best]
             assert cell[quantity]["best"] == pytest.approx(np.median(at_best))
+            mean, low, high = cell[quantity]["mean"]
+            assert mean == pytest.approx(values[:, -1].mean())
+            reach = 12.706 * abs(values[0, -1] - values[1, -1]) / 2  # t of one degree of freedom
+            assert (low, high) == pytest.approx((mean - reach, mean + reach), abs=1e-4)
     files = sorted(Path("here").glob("*.h5"))
     assert len(files) == 8
     stamps = [path.stat().st_mtime_ns for path in files]
@@ -236,13 +239,6 @@ def test_grids_of_connections() -> None:
     with pytest.raises(InvalidArgument, match="--intervals must be >= 1, got 0"):
         routes.Routes((0,)).check()
     assert len([name for name in EXPERIMENTS if name.startswith("free-")]) == 12
-
-
-def test_intervals() -> None:
-    mean, low, high = t_interval(np.array([1.0, 2.0, 3.0]))
-    assert mean == 2
-    assert (low, high) == pytest.approx((2 - 2.484, 2 + 2.484), abs=1e-3)  # 4.303 / sqrt(3)
-    assert np.isnan(t_interval(np.array([1.0]))[1])
 
 
 @pytest.mark.parametrize(
