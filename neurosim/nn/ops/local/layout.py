@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+import torch
 from torch import Tensor
 
 from neurosim.nn.ops.local.geometry import Geometry
@@ -52,6 +53,11 @@ def is_channels_last(x: Tensor) -> bool:
 def with_channels_last(x: Tensor) -> Tensor:
     """(N, C, *space) with neighbouring channels side by side, copied where they are not."""
     return x if x.stride(1) == 1 else x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def in_order(x: Tensor, channels_last: bool) -> Tensor:
+    """What lies channels-last as it is, or copied into torch's usual order."""
+    return x if channels_last else x.clone(memory_format=torch.contiguous_format)
 
 
 def new_activation(

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from neurosim.nn.ops.local.geometry import Band, Geometry, Shift, bands, shifts
-from neurosim.nn.ops.local.layout import new_activation, with_channels_last
+from neurosim.nn.ops.local.layout import in_order, new_activation, with_channels_last
 from neurosim.nn.ops.local.operators import register
 
 THIN = 4  # channels up to which all taps share one product
@@ -175,7 +175,7 @@ def _forward(x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool)
             for tap, rows in shift.taps:
                 _add_output(total.flatten(0, -3), shifted[rows].flatten(0, -3), filters[tap], part)
         y_inside[band.outputs] = total
-    return y if channels_last else y.clone(memory_format=torch.contiguous_format)
+    return in_order(y, channels_last)
 
 
 def _input_gradient(
@@ -197,8 +197,7 @@ def _input_gradient(
             for tap, rows in shift.taps:
                 _add_input_gradient(shifted[rows].flatten(0, -3), upstream, filters[tap], part)
             met[shift.source].add_(shifted[shift.target])
-    x = x.to(grad.dtype)
-    return x if channels_last else x.clone(memory_format=torch.contiguous_format)
+    return in_order(x.to(grad.dtype), channels_last)
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, channels_last: bool) -> Tensor:

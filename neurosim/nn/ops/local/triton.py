@@ -25,7 +25,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neurosim.nn.ops.local.geometry import Geometry
-from neurosim.nn.ops.local.layout import new_activation
+from neurosim.nn.ops.local.layout import in_order, new_activation
 from neurosim.nn.ops.local.operators import register
 
 # Triton decides this, too, when a kernel is defined.
@@ -266,7 +266,7 @@ def _forward(x: Tensor, weight: Tensor, geometry: Geometry, channels_last: bool)
             rows=n, columns=outputs // groups, places=geometry.positions,
             IN=weight.shape[2], OUT=outputs // groups,
         )  # fmt: skip
-    return y if channels_last else y.contiguous()
+    return in_order(y, channels_last)
 
 
 def _input_gradient(
@@ -280,7 +280,7 @@ def _input_gradient(
             rows=n, columns=channels, places=prod(geometry.input_size),
             IN=channels, OUT=outputs // groups,
         )  # fmt: skip
-    return x if channels_last else x.contiguous()
+    return in_order(x, channels_last)
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, geometry: Geometry, channels_last: bool) -> Tensor:
