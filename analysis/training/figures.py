@@ -83,7 +83,7 @@ def over_epochs(
         figure = new_figure(3.0 * columns + 1.0, 2.3 * rows)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, (title, lines) in zip(axes, panels.items(), strict=False):
-            colours = colormaps["coolwarm"](np.linspace(0, 1, max(2, len(lines))))
+            colours = colormaps["viridis"](np.linspace(0, 0.9, max(2, len(lines))))
             for (name, runs), colour in zip(lines.items(), colours, strict=False):
                 values = np.full((len(runs), max(map(len, runs), default=0)), np.nan)
                 for row, run in zip(values, runs, strict=True):

@@ -44,7 +44,7 @@ class SleepStudy:
     gammas: tuple[float, ...] = (1e-2,)
     """Pulls toward the weights at the start of the sleep."""
     noises: tuple[float, ...] = (0.0,)
-    """Standard deviations of per-neuron noise; such sleeps are slow."""
+    """Standard deviations of per-neuron noise; such sleeps are stepped, neuron by neuron."""
     scalings: tuple[Scaling, ...] = ("none", "layer")
     """Homeostatic scaling after a sleep."""
     every: int = 1
