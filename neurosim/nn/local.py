@@ -27,10 +27,15 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 BEYOND = {"reflect": -1, "circular": 0}  # the largest padding exceeds the input's size by this
 
 
+@torch.compiler.assume_constant_result  # torch 2.11 cannot compile the question itself
+def _has_autocast(kind: str) -> bool:
+    return torch.amp.is_autocast_available(kind)
+
+
 def lowered(*tensors: Tensor) -> list[Tensor]:
     """What autocast makes of a convolution's operands: all but double precision is lowered."""
     kind = tensors[0].device.type
-    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+    if not (_has_autocast(kind) and torch.is_autocast_enabled(kind)):
         return list(tensors)
     dtype = torch.get_autocast_dtype(kind)
     eligible = (t.is_floating_point() and t.dtype != torch.float64 for t in tensors)
