@@ -48,9 +48,7 @@ def test_exact_through_the_interpreter() -> None:
     options = ["-q", "-x", "-n0", "-W", "ignore", "-p", "no:cacheprovider", "-k", SELECTED]
     done = python("-m", "pytest", *options, str(HERE / "test_ops.py"), TRITON_INTERPRET="1")
     if "only 0-dimensional arrays can be converted" in done.stdout:
-        pytest.skip(
-            "this Triton's interpreter does not work with this numpy: 3.6 with 2.5 does not"
-        )
+        pytest.skip("Triton's interpreter and numpy do not fit together (3.6 and 2.5 do not)")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "matmul" not in done.stdout
     assert int(done.stdout.rsplit(" passed", 1)[0].split()[-1]) > 20
