@@ -8,8 +8,8 @@ machines are noisy: the layer shapes of ResNet-20 (and on a GPU of the half-widt
 224x224) against what the machine can do, forward and forward + backward; and the whole ResNet-20:
 forward, forward + backward, a full AdamW step, peak memory of live tensors. Last, every target,
 met or not. Ours and convolutions run channels-last, as fast as they go, ours also channels-first,
-as images come. A CPU computes in float32; a GPU in
-bfloat16, networks by autocast over weights in float32, eagerly and compiled.
+as images come. A CPU computes in float32; a GPU in bfloat16, networks by autocast over weights in
+float32, eagerly and compiled.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from neurosim.sleep.frame import Frame
 from neurosim.sleep.hebbian import check_count, check_redraw, noisy
 from neurosim.sleep.operator import Operator
 from neurosim.sleep.patterns import Source, TileShape, rows
-from neurosim.sleep.presentation import Moving
+from neurosim.sleep.presentation import Held, Moving
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ class Circuit:
             energy, start, m_x, change_x = passes.along(x, weights, m, change)
             etas = plasticity.step_rates(response, number, 1, response.steps)[:, 0]
             now = Moving(r, inhibition, m_x, change_x)
-            then = passes.euler(now, start, energy, etas, momentum, gamma, response, frame)
+            held = Held(start, energy, etas, momentum, gamma, response, frame)
+            then = passes.euler(now, held)
             r, inhibition = then.r, then.inhibition
             across = presentation.map_across(etas, momentum, gamma)
             (a, b), (c, d) = across.tolist()

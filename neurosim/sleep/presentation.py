@@ -30,23 +30,27 @@ class Moving(NamedTuple):
     change: Tensor  # (P, O), x_i.(w_i - w_i_init)
 
 
+class Held(NamedTuple):
+    """What stays as it is meanwhile."""
+
+    start: Tensor  # (P, O), x_i.w_i_init
+    energy: Tensor  # (P, O), |x_i|^2
+    etas: NDArray[np.float64]  # rates of every step
+    momentum: float  # of a step
+    gamma: float
+    response: Response
+    frame: Frame
+
+
 def along(x: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
     """x_i.x_i and the product of every other vector with x_i, (P, O) each, from (P, D, O)."""
     return tuple((vector * x).sum(1) for vector in (x, *vectors))
 
 
-def euler(
-    now: Moving,
-    start: Tensor,
-    energy: Tensor,
-    etas: NDArray[np.float64],
-    momentum: float,
-    gamma: float,
-    response: Response,
-    frame: Frame,
-) -> Moving:
-    """All steps of Eq. 8 along x_i; `start` is x_i.w_i_init, `energy` |x_i|^2, both (P, O)."""
+def euler(now: Moving, held: Held) -> Moving:
+    """All steps of Eq. 8 along x_i."""
     r, inhibition, m, change = now
+    start, energy, etas, momentum, gamma, response, frame = held
     for eta in etas.tolist():
         z = start + change
         if isinstance(response, InstantResponse):

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from neurosim.compiled import compiled
 from neurosim.dynamics import RateCircuit, Response
-from neurosim.sleep.frame import Frame
-from neurosim.sleep.presentation import Moving
+from neurosim.sleep.presentation import Held, Moving
 
 DTYPES = (torch.float32, torch.float64)
 Floats = NDArray[np.floating]
@@ -46,17 +45,9 @@ def _along(x: Floats, vector: Floats, product: Floats) -> None:
                 total[o] += here[o] * there[o]
 
 
-def euler(
-    now: Moving,
-    start: Tensor,
-    energy: Tensor,
-    etas: NDArray[np.float64],
-    momentum: float,
-    gamma: float,
-    response: Response,
-    frame: Frame,
-) -> Moving:
+def euler(now: Moving, held: Held) -> Moving:
     """As `presentation.euler`."""
+    start, energy, etas, momentum, gamma, response, frame = held
     assert isinstance(response, RateCircuit)  # see `can_compile`
     after = Moving(*(values.clone(memory_format=torch.contiguous_format) for values in now))
     kind = start.numpy().dtype.type

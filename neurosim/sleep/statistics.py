@@ -15,6 +15,7 @@ count.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import NamedTuple
@@ -48,9 +49,18 @@ class LayerStatistics:
         return tuple(field.name for field in fields(cls))
 
 
+SNR = LayerStatistics.names().index("snr")
+
+
 def layer_statistics(layer: LocallyConnected) -> LayerStatistics:
     """All measures of a layer; one wait for the device."""
     return LayerStatistics(*measure(layer).tolist())
+
+
+def lowest_snr(layers: Iterable[LocallyConnected]) -> Tensor:
+    """The lowest SNR of all layers that have an interior; infinite if none has."""
+    found = torch.stack([measure(layer)[SNR] for layer in layers])
+    return found.masked_fill(found.isnan(), torch.inf).min()
 
 
 @torch.no_grad()

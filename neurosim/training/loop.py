@@ -19,13 +19,12 @@ from neurosim.errors import Diverged, Interrupted, InvalidArgument, RunFileError
 from neurosim.recording import RunReader, Status
 from neurosim.sleep import (
     BelowSNR,
-    LayerStatistics,
     Moment,
     frame_of,
     local_layers,
     share_moments,
 )
-from neurosim.sleep.statistics import measure
+from neurosim.sleep.statistics import SNR, lowest_snr
 from neurosim.training.build import (
     build_augment,
     build_copies,
@@ -46,7 +45,6 @@ from neurosim.training.state import Progress, State
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RECALIBRATION = 10  # batches that batch norm is measured on again
-SNR = LayerStatistics.names().index("snr")
 
 
 def train(settings: TrainSettings, place: Place, network: nn.Module | None = None) -> Result:
@@ -327,8 +325,7 @@ class Training:
 
     def _lowest_snr(self) -> float:
         """The lowest SNR (Eq. 6) of all layers with an interior; the same everywhere."""
-        found = torch.stack([measure(layer)[SNR] for layer in local_layers(self.model).values()])
-        lowest = found.masked_fill(found.isnan(), torch.inf).min()
+        lowest = lowest_snr(local_layers(self.model).values())
         self.processes.agree([lowest])
         return float(lowest)
 

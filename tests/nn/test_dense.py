@@ -33,7 +33,7 @@ WRAPPED = {
 }
 
 
-def close(a: Tensor, b: Tensor) -> None:
+def assert_close(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
@@ -53,9 +53,9 @@ def conv(**options: object) -> nn.Conv2d:
 def test_a_dense_layer_answers_as_the_one_it_embeds(name: str) -> None:
     layer, x = conv(**(GEOMETRIES | WRAPPED)[name]), torch.randn(3, 4, 7, 8)
     dense = to_dense(layer, x)
-    close(dense(x), layer(x))
+    assert_close(dense(x), layer(x))
     local = to_local(layer, x)  # a filter of its own everywhere
-    close(to_dense(local, x)(x), local(x))
+    assert_close(to_dense(local, x)(x), local(x))
     assert isinstance(dense, Dense)
     assert isinstance(dense, nn.Linear)
     assert dense.weight.shape == (dense(x)[0].numel(), x[0].numel())
@@ -66,7 +66,7 @@ def test_and_back(name: str) -> None:
     x = torch.randn(3, 4, 7, 8)
     local = to_local(conv(**GEOMETRIES[name]), x)
     again = to_local(to_dense(local, x), x, init="copy")
-    close(again(x), local(x))
+    assert_close(again(x), local(x))
     assert again.geometry == local.geometry
     drawn = to_local(to_dense(local, x), x)
     assert drawn.weight.shape == local.weight.shape
@@ -78,8 +78,8 @@ def test_sequences_and_volumes(axes: int) -> None:
     kind = {1: nn.Conv1d, 3: nn.Conv3d}[axes]
     layer, x = kind(2, 3, 3, stride=2, padding=1), torch.randn(2, 2, *(5, 4, 6)[:axes])
     dense = to_dense(layer, x)
-    close(dense(x), layer(x))
-    close(to_local(dense, x, init="copy")(x), layer(x))
+    assert_close(dense(x), layer(x))
+    assert_close(to_local(dense, x, init="copy")(x), layer(x))
 
 
 def test_every_weight_is_a_filters_or_zero() -> None:
@@ -87,7 +87,7 @@ def test_every_weight_is_a_filters_or_zero() -> None:
     layer = nn.Conv1d(1, 1, 2, bias=False)
     a, b = layer.weight.flatten().tolist()
     dense = to_dense(layer, torch.zeros(1, 1, 3))
-    close(dense.weight.detach(), torch.tensor([[a, b, 0], [0, a, b]]))
+    assert_close(dense.weight.detach(), torch.tensor([[a, b, 0], [0, a, b]]))
 
 
 def test_whole_networks_with_norms_of_every_unit() -> None:
@@ -96,20 +96,20 @@ def test_whole_networks_with_norms_of_every_unit() -> None:
         model(torch.randn(16, 3, 8, 8))  # statistics that differ between channels
     before = {k: v.clone() for k, v in model.state_dict().items()}
     dense = to_dense(model.eval(), x, units=True)
-    close(dense(x), model(x))
+    assert_close(dense(x), model(x))
     assert not any(isinstance(m, nn.Conv2d | nn.BatchNorm2d) for m in dense.modules())
-    close(to_local(dense, x, init="copy")(x), model(x))
+    assert_close(to_local(dense, x, init="copy")(x), model(x))
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     kept = to_dense(model, x, skip=["conv1", "*.downsample.0"])
     assert isinstance(kept.conv1, nn.Conv2d)
-    close(kept(x), model(x))
+    assert_close(kept(x), model(x))
 
 
 def test_severed_connections_stay_zero() -> None:
     x = torch.randn(2, 4, 6, 6)
     local = sever_weights(to_local(conv(), x), 0.5)
     dense = to_dense(local, x)
-    close(dense(x), local(x))
+    assert_close(dense(x), local(x))
     assert dense.weight.count_nonzero() == local.weight.count_nonzero() > 0
     assert local.weight.count_nonzero() < 0.6 * local.weight.numel()
 
@@ -130,8 +130,8 @@ def test_gradients_and_modes_follow() -> None:
 def test_unit_norm_is_batch_norm_of_every_unit() -> None:
     x, norm = torch.randn(9, 2, 3, 4), UnitNorm(24)
     y = norm(x)
-    close(y.mean(0), torch.zeros(2, 3, 4))
-    close(y.var(0, correction=0), x.var(0, correction=0) / (x.var(0, correction=0) + 1e-5))
+    assert_close(y.mean(0), torch.zeros(2, 3, 4))
+    assert_close(y.var(0, correction=0), x.var(0, correction=0) / (x.var(0, correction=0) + 1e-5))
 
 
 # What is not local
@@ -194,16 +194,16 @@ def scrambled(seed: int = 0) -> tuple[nn.Sequential, nn.Sequential, Tensor]:
 
 def test_arranged_units_are_local_again_and_outputs_stay() -> None:
     dense, mixed, x = scrambled()
-    close(mixed(x), dense(x))
+    assert_close(mixed(x), dense(x))
     with pytest.raises(InvalidArgument, match="must be local to become locally connected"):
         to_local(mixed, x, init="copy")
     before = mixed.conv1.weight.detach().clone()
     order = arrange(mixed.conv1, mixed.norm1, mixed.linear2)
     assert sorted(order.tolist()) == list(range(len(before)))
-    close(mixed.conv1.weight.detach(), before[order])
-    close(mixed(x), dense(x))
+    assert_close(mixed.conv1.weight.detach(), before[order])
+    assert_close(mixed(x), dense(x))
     assert restrict(mixed.conv1) == pytest.approx(0, abs=1e-12)
-    close(to_local(mixed, x, init="copy")(x), dense(x))
+    assert_close(to_local(mixed, x, init="copy")(x), dense(x))
 
 
 def test_channels_gather_filters_that_are_alike() -> None:
@@ -217,7 +217,7 @@ def test_channels_gather_filters_that_are_alike() -> None:
     local = to_local(dense, x, init="copy").conv1.weight  # (H, W, O, C, k, k)
     middle = local[2:3, 2:3].expand_as(local)
     inner = (slice(1, 3), slice(1, 3))  # fields within the image
-    close(local[inner].detach(), middle[inner].detach())
+    assert_close(local[inner].detach(), middle[inner].detach())
 
 
 def test_covered_is_the_weight_in_every_field() -> None:
@@ -235,9 +235,9 @@ def test_covered_is_the_weight_in_every_field() -> None:
 def test_pixels_are_permuted_alike_and_back() -> None:
     permute, x = PermutePixels((4, 5), seed=3), torch.randn(2, 3, 4, 5)
     y = permute(x)
-    close(permute.undo(y), x)
-    close(y.flatten(2).sort(-1).values, x.flatten(2).sort(-1).values)
+    assert_close(permute.undo(y), x)
+    assert_close(y.flatten(2).sort(-1).values, x.flatten(2).sort(-1).values)
     assert not y.equal(x)
     one = x[:, :1].expand(-1, 3, -1, -1)
-    close(permute(one)[:, 0], permute(one)[:, 2])
+    assert_close(permute(one)[:, 0], permute(one)[:, 2])
     assert PermutePixels((4, 5), seed=3).order.equal(permute.order)

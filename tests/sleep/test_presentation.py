@@ -12,7 +12,7 @@ from torch import Tensor
 from neurosim.dynamics import InstantResponse, RateCircuit
 from neurosim.nn import LocallyConnected2d
 from neurosim.sleep import frame_of, presentation, presentation_cpu
-from neurosim.sleep.presentation import Moving
+from neurosim.sleep.presentation import Held, Moving
 
 FINE = RateCircuit(tau=20, alpha=4, steps=40, dt=0.5)
 
@@ -56,9 +56,9 @@ def test_as_written_out(
     now = Moving(drawn(positions, outputs), drawn(len(frame.members), outputs), m_x, change_x)
     before = [values.clone() for values in now]
     etas = np.linspace(1e-3, 5e-4, steps)
-    arguments = (start, energy, etas, momentum, 0.2, FINE, frame)
-    after = presentation.euler(now, *arguments)
-    same(presentation_cpu.euler(now, *arguments), after)
+    held = Held(start, energy, etas, momentum, 0.2, FINE, frame)
+    after = presentation.euler(now, held)
+    same(presentation_cpu.euler(now, held), after)
     assert all(map(torch.equal, now, before))  # the state before is left alone
 
     across = presentation.map_across(etas, momentum, 0.2)

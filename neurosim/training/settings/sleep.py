@@ -48,7 +48,7 @@ class SleepSettings:
     scaling: Literal["neuron", "grid", "layer"] | None = None
     """Norms that return after a sleep to what they were before it."""
     sleep_noise: float = 0.0
-    """Noise of every neuron's own (App. A.3); such sleeps take seconds to minutes."""
+    """Noise of every neuron's own (App. A.3); such sleeps step every neuron."""
     patterns: Literal["gaussian", "rectified", "one-hot"] = "gaussian"
     """What lateral connections show during a sleep."""
     redraw: int | None = None
