@@ -71,13 +71,14 @@ def test_equals_stepping(problem: dict) -> None:
     response, plasticity = problem["response"], problem["plasticity"]
     for k, x in enumerate(problem["inputs"]):  # the maps of every presentation shrink what they map
         eta = plasticity.step_rates(response, k, 1, response.steps)[:, 0]
+        eta = np.full_like(eta, eta.max())  # no growth early on, which would magnify rounding
         for mode in (response.deviation_mode, response.mean_mode):
             assume(mean_square_radius(response, plasticity, mode, x @ x, 1, eta) <= 1 + 1e-9)
     every = range(presentations + 1)
     slow = simulate(**problem, solver="euler", snapshots=every, check=False)
     fast = simulate(**problem, solver="collapsed", check=False)
     largest = np.abs(slow.snapshots).max()
-    tolerance = 1e-9  # at the edge of stability rounding grows within a presentation
+    tolerance = 1e-9  # at the edge of stability rounding adds up
     np.testing.assert_allclose(fast.weights, slow.weights, rtol=0, atol=tolerance * largest)
     np.testing.assert_allclose(fast.mean, slow.mean, rtol=0, atol=tolerance * largest)
     np.testing.assert_allclose(fast.variance, slow.variance, rtol=0, atol=tolerance * largest**2)
