@@ -62,7 +62,8 @@ class LocallyConnected(nn.Module):
     Args:
         input_size: spatial size of the input, which fixes the number of output positions.
         bias: True for one per channel, "position" for one per channel and position, or False.
-        backend: "auto", "matmul", "triton" (on GPUs) or "naive" (loops, the reference).
+        backend: "auto", "cpu" or "triton" (compiled, for CPUs and GPUs), "matmul" (torch,
+            anywhere) or "naive" (loops, the reference).
         init: "independent" draws every position's filter by itself, Kaiming normal with fan-out
             and ReLU gain; a number eps draws one filter for all and adds independent noise of
             eps times its standard deviation; a callable fills the weight in place.

@@ -70,6 +70,7 @@ SINGLE = tuple(TOLERANCES)[1:]
 HERE = Backend("triton", "cpu", SINGLE) if INTERPRETED else Backend("matmul", "cpu")
 FAST = [
     HERE,
+    Backend("cpu", "cpu", (torch.float64, torch.float32)),
     pytest.param(Backend("matmul", "cuda"), marks=pytest.mark.gpu),
     pytest.param(Backend("triton", "cuda", SINGLE), marks=pytest.mark.gpu),
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from neurosim.errors import InvalidArgument, require_choice
+from neurosim.nn.ops.local import cpu as _cpu
 from neurosim.nn.ops.local.geometry import Geometry as Geometry
 from neurosim.nn.ops.local.layout import from_storage as from_storage
 from neurosim.nn.ops.local.layout import to_storage as to_storage
@@ -17,13 +19,15 @@ from neurosim.nn.ops.local.naive import local_naive
 BACKENDS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {
     "naive": local_naive,
     "matmul": local_matmul,
+    "cpu": _cpu.local_cpu,
 }
+COMPILED: dict[str, ModuleType] = {"cpu": _cpu}  # these cannot take every input, and say why
 try:
     from neurosim.nn.ops.local import triton as _triton
 except ImportError as error:
     _triton, _NO_TRITON = None, f"Triton cannot be imported ({error})"
 else:
-    BACKENDS["triton"] = _triton.local_triton
+    BACKENDS["triton"], COMPILED["triton"] = _triton.local_triton, _triton
 
 # Complex numbers would need conjugates in the gradients, integers have none.
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -46,13 +50,14 @@ def check_backend(backend: str) -> None:
 def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = "auto") -> Tensor:
     """y[n, o, p]: input (N, C, *input) seen through filters (*output, O, C / groups, *kernel).
 
-    "auto" is "triton" on a GPU where that can run, and "matmul" else.
+    "auto" is "triton" on a GPU and "cpu" on a CPU where these can run, and "matmul" else.
     """
     check_backend(backend)
     check_dtype(x.dtype)
-    if backend == "triton" and _triton is not None and (reason := _triton.cannot_run(x)):
-        raise InvalidArgument(f'backend "triton" cannot run: {reason}')
+    if backend in COMPILED and (reason := COMPILED[backend].cannot_run(x)):
+        raise InvalidArgument(f'backend "{backend}" cannot run: {reason}; use backend="matmul"')
     if backend == "auto":
-        on_gpu = x.device.type == "cuda" and _triton is not None and not _triton.cannot_run(x)
-        backend = "triton" if on_gpu else "matmul"
+        backend = {"cpu": "cpu", "cuda": "triton"}.get(x.device.type, "matmul")
+        if backend not in COMPILED or COMPILED[backend].cannot_run(x):
+            backend = "matmul"
     return BACKENDS[backend](x, weight, geometry)

@@ -37,9 +37,9 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def cannot_run(x: Tensor) -> str | None:
     """Why these kernels cannot take an input, or None if they can."""
     if x.dtype not in DTYPES:
-        return f'{x.dtype} is added up in float32 there; use backend="matmul"'
+        return f"{x.dtype} is added up in float32 there"
     if x.device.type != "cuda" and not INTERPRETED:
-        return f'tensors are on {x.device.type}, not on a GPU; use backend="matmul"'
+        return f"tensors are on {x.device.type}, not on a GPU"
     return None
 
 
