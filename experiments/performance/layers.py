@@ -29,6 +29,7 @@ from experiments.performance.parts import OnDevice, device_command_line, execute
 from experiments.report import table
 from neurosim.models import resnet20
 from neurosim.nn import LocallyConnected2d
+from neurosim.optim import AdamW
 
 # Channels in and out, kernel, input size, stride, and how many of them the network has.
 RESNET20 = ((3, 16, 3, 32, 1, 1), (16, 16, 3, 32, 1, 6), (16, 32, 3, 32, 2, 1),
@@ -230,7 +231,7 @@ def training(
 ) -> dict[str, Callable[[], None]]:
     """The three things that are timed; `called` is the model, or what compiling made of it."""
     target = torch.randint(10, (len(x),), device=x.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    optimizer = AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def forward() -> None:
         with torch.no_grad(), options.autocast():

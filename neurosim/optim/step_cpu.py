@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neurosim.compiled import compiled
+from neurosim.compiled import compiled, run_parts
 from neurosim.optim.step import Tensors, Update, flat, in_order_of, reference
 
 Values = NDArray[np.floating]
@@ -42,17 +40,9 @@ def _in_parts(kernel: Callable[..., None], arrays: list[Values], by: Update) -> 
     numbers: list[Any] = [kind(by.lr), kind(by.l1), kind(by.threshold)]
     numbers += [kind(by.momentum)] if len(arrays) > 2 else []
     threads = min(torch.get_num_threads(), size // PART)
-    if threads < 2:
-        kernel(*arrays, *numbers)
-        return
-    bounds = np.linspace(0, size, threads + 1, dtype=int)
+    bounds = np.linspace(0, size, max(1, threads) + 1, dtype=int)
     parts = [[a[i:j] for a in arrays] for i, j in pairwise(bounds)]
-    list(_pool(threads).map(lambda part: kernel(*part, *numbers), parts))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="beta-lasso")
+    run_parts(lambda number: kernel(*parts[number], *numbers), len(parts))
 
 
 @compiled

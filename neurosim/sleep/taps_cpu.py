@@ -7,9 +7,7 @@ threads as torch uses; results do not depend on how many these are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurosim.compiled import compiled
+from neurosim.compiled import compiled, run_parts
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -30,30 +28,22 @@ def can_compile(storage: Tensor) -> bool:
 def share_means(storage: Tensor, grid: Tensor, members: Tensor) -> None:
     """Give every weight the mean of its grid, in place; grid -1 takes no part."""
     of, sizes = grid.numpy(), members.to(torch.float64).numpy()
-    for _ in _over_taps(_share_means, storage, of, sizes):
-        pass
+    _over_taps(_share_means, storage, of, sizes)
     torch.autograd.graph.increment_version(storage)  # which writing behind torch's back does not
 
 
 def sums_of_measures(storage: Tensor, cells: Tensor, members: Tensor) -> Tensor:
     """The eight sums of `statistics._sums`, over all taps."""
     of, sizes = cells.numpy(), members.to(torch.float64).numpy()
-    found = list(_over_taps(_sums_of_measures, storage, of, sizes))
+    found = _over_taps(_sums_of_measures, storage, of, sizes)
     return torch.from_numpy(np.concatenate(found).sum(0))
 
 
-def _over_taps(function: Callable[..., Any], storage: Tensor, *constants: Any) -> Iterator[Any]:
+def _over_taps(function: Callable[..., Any], storage: Tensor, *constants: Any) -> list[Any]:
     """Results of `function(taps, *constants)` for parts of the taps, in their order."""
     values = storage.flatten(2).numpy()
     parts = np.array_split(values, min(len(values), torch.get_num_threads()))
-    if len(parts) == 1:
-        return iter([function(values, *constants)])
-    return _pool().map(lambda part: function(part, *constants), parts)
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="sleep")
+    return run_parts(lambda number: function(parts[number], *constants), len(parts))
 
 
 # Rows are taken out of arrays before the loop over them, and means made where they are used: only

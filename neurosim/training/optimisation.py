@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Optimizer
 
-from neurosim.optim import BetaLasso, lasso_groups
+from neurosim.optim import Adam, AdamW, BetaLasso, lasso_groups
 from neurosim.training.settings import OptimisationSettings
 
 
