@@ -225,12 +225,13 @@ _four_1 = _tile(4, 1)
 @compiled
 def sum_of_products(
     out: Out, a: Left, b: Right, firsts: tuple[int, int, int],
-    terms: int, count: int, rows: int, vectors: int,
+    terms: int, count: int, rows: int, vectors: int, add: bool,
 ) -> None:  # fmt: skip
     """out[r, c] = sum_{t < terms} sum_{k < count} a_t[r, k] b_t[k, c], for r < rows.
 
-    `firsts` is where out, A and B start; columns c fill so many vectors. Of long sums a part is
-    made at a time, for all rows, so that its b_t[k, c] stay in the first-level cache.
+    With `add`, that is added to what is there. `firsts` is where out, A and B start; columns c
+    fill so many vectors. Of long sums a part is made at a time, for all rows, so that its
+    b_t[k, c] stay in the first-level cache.
     """
     first, first_a, first_b = firsts
     parts = max(1, -(-terms * count // DEPTH))
@@ -240,7 +241,7 @@ def sum_of_products(
         for k in range(0, max(1, count), DEPTH):
             _tiles(
                 out, a, b, (first, first_a + k * a.step, first_b + k * b.step),
-                start, stop, min(count - k, DEPTH), start + k > 0, rows, vectors,
+                start, stop, min(count - k, DEPTH), add or start + k > 0, rows, vectors,
             )  # fmt: skip
 
 

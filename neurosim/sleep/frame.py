@@ -80,23 +80,6 @@ class Frame:
         )
         return Frame(self.period, self.complete, *moved)
 
-    @cached_property
-    def by_grid(self) -> tuple[Frame, ...]:
-        """A frame for each grid by itself."""
-        return tuple(self._only(number) for number in range(len(self.members)))
-
-    def _only(self, number: int) -> Frame:
-        chosen = (self.grid == number).nonzero().flatten()
-        return Frame(
-            self.period,
-            len(self.members) == 1 and self.complete,
-            self.positions[chosen],
-            torch.zeros_like(chosen),
-            self.members[number : number + 1],
-            self.rows[chosen],
-            self.interior,
-        )
-
     def mean(self, values: Tensor) -> Tensor:
         """Means over the members of every grid: (P, ...) -> (G, ...)."""
         means = self.sums(values.flatten(1)) / self.members[:, None]

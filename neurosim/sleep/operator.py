@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neurosim.dynamics.stability import LARGEST_GROWTH
 from neurosim.errors import StabilityError
+from neurosim.sleep import operator_cpu, taps_cpu
 from neurosim.sleep.frame import Frame
 
 
@@ -41,11 +42,17 @@ class Operator:
         """Let weights (taps, positions, C, O) sleep, in place.
 
         w_out = w @ deviation + mean(w) @ (mean - deviation): one product over all positions and
-        a small one per grid. On a CPU grid by grid, which stays in the cache.
+        a small one per grid.
         """
-        for part in frame.by_grid if storage.device.type == "cpu" else (frame,):
-            weights = part.gather(storage).to(self.deviation.dtype)  # (P, D, O)
-            part.scatter(self._slept(weights, part).to(storage.dtype), storage)
+        if taps_cpu.can_compile(storage):
+            operator_cpu.apply(self, storage, frame)
+        else:
+            self.multiply(storage, frame)
+
+    def multiply(self, storage: Tensor, frame: Frame) -> None:
+        """The same in torch, on any device."""
+        weights = frame.gather(storage).to(self.deviation.dtype)  # (P, D, O)
+        frame.scatter(self._slept(weights, frame).to(storage.dtype), storage)
 
     def _slept(self, weights: Tensor, frame: Frame) -> Tensor:
         means, slept = frame.mean(weights), []

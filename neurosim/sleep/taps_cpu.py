@@ -32,6 +32,12 @@ def share_means(storage: Tensor, grid: Tensor, members: Tensor) -> None:
     torch.autograd.graph.increment_version(storage)  # which writing behind torch's back does not
 
 
+def means(storage: Tensor, grid: Tensor, members: Tensor) -> Tensor:
+    """Means of every grid, (taps, grids, C O); grid -1 takes no part."""
+    of, sizes = grid.numpy(), members.to(torch.float64).numpy()
+    return torch.from_numpy(np.concatenate(_over_taps(_means, storage, of, sizes)))
+
+
 def sums_of_measures(storage: Tensor, cells: Tensor, members: Tensor) -> Tensor:
     """The eight sums of `statistics._sums`, over all taps."""
     of, sizes = cells.numpy(), members.to(torch.float64).numpy()
@@ -63,22 +69,43 @@ def _share_means(
 def _share_means_of_tap(
     values: NDArray[np.floating], of: NDArray[np.int64], sizes: NDArray[np.float64]
 ) -> None:
-    positions, components = values.shape
-    means = np.zeros((len(sizes), components), values.dtype)
-    for p in range(positions):
+    means = np.zeros((len(sizes), values.shape[1]), values.dtype)
+    _add_means_of_tap(means, values, of, sizes)
+    for p in range(len(values)):
         if of[p] >= 0:
             mean, row = means[of[p]], values[p]
-            for f in range(components):
+            for f in range(len(row)):
+                row[f] = mean[f]
+
+
+@compiled
+def _means(
+    taps: NDArray[np.floating], of: NDArray[np.int64], sizes: NDArray[np.float64]
+) -> NDArray[np.floating]:
+    """Means of grids, (taps, grids, components)."""
+    means = np.zeros((len(taps), len(sizes), taps.shape[2]), taps.dtype)
+    for tap in range(len(taps)):
+        _add_means_of_tap(means[tap], taps[tap], of, sizes)
+    return means
+
+
+@compiled
+def _add_means_of_tap(
+    means: NDArray[np.floating],
+    values: NDArray[np.floating],
+    of: NDArray[np.int64],
+    sizes: NDArray[np.float64],
+) -> None:
+    """Means of grids of (positions, components), into zeros; one of no members stays 0."""
+    for p in range(len(values)):
+        if of[p] >= 0:
+            mean, row = means[of[p]], values[p]
+            for f in range(len(row)):
                 mean[f] += row[f]
     for c in range(len(sizes)):
-        mean, size = means[c], values.dtype.type(sizes[c])
-        for f in range(components):
+        mean, size = means[c], values.dtype.type(max(sizes[c], 1.0))
+        for f in range(len(mean)):
             mean[f] /= size
-    for p in range(positions):
-        if of[p] >= 0:
-            mean, row = means[of[p]], values[p]
-            for f in range(components):
-                row[f] = mean[f]
 
 
 @compiled
@@ -100,14 +127,7 @@ def _moments_of_tap(
     positions, components = values.shape
     means = np.zeros((len(sizes), components), values.dtype)
     variances = np.zeros((len(sizes), components), values.dtype)
-    for p in range(positions):
-        mean, row = means[of[p]], values[p]
-        for f in range(components):
-            mean[f] += row[f]
-    for c in range(len(sizes)):
-        mean, size = means[c], values.dtype.type(max(sizes[c], 1.0))
-        for f in range(components):
-            mean[f] /= size
+    _add_means_of_tap(means, values, of, sizes)
     for p in range(positions):
         mean, variance, row = means[of[p]], variances[of[p]], values[p]
         for f in range(components):

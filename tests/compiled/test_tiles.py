@@ -22,10 +22,10 @@ def drawn(seed: int, size: int, dtype: type) -> NDArray[np.floating]:
 @settings(max_examples=60, deadline=None)
 @given(
     terms=st.integers(0, 12), count=st.integers(1, 300), rows=st.integers(1, 37),
-    vectors=st.integers(1, 9), gap=st.integers(0, 5), seed=st.integers(0, 99),
+    vectors=st.integers(1, 9), gap=st.integers(0, 5), seed=st.integers(0, 99), add=st.booleans(),
 )  # fmt: skip
 def test_a_sum_of_products_of_matrices_that_lie_anywhere(
-    dtype: type, terms: int, count: int, rows: int, vectors: int, gap: int, seed: int
+    dtype: type, terms: int, count: int, rows: int, vectors: int, gap: int, seed: int, add: bool
 ) -> None:
     """A transposed and not, terms in any order, everything with gaps; nothing else is written."""
     columns = vectors * VECTOR // np.dtype(dtype).itemsize
@@ -34,15 +34,19 @@ def test_a_sum_of_products_of_matrices_that_lie_anywhere(
     a_size, b_size = rows * count + gap * (rows + count), count * (columns + gap)
     a, b = drawn(seed, gap + terms * a_size, dtype), drawn(seed + 1, gap + terms * b_size, dtype)
     out = np.full(gap + rows * (columns + gap), np.nan, dtype)
+    wanted = np.zeros((rows, columns))
+    if add:
+        wanted[:] = drawn(seed + 2, wanted.size, dtype).reshape(wanted.shape)
+        out[gap:].reshape(rows, -1)[:, :columns] = wanted
 
     sum_of_products(
         Out(out, columns + gap),
         Left(a, order * a_size, row, step),
         Right(b, order * b_size, columns + gap),
-        (gap, gap, gap), terms, count, rows, vectors,
+        (gap, gap, gap), terms, count, rows, vectors, add,
     )  # fmt: skip
 
-    wanted, largest = np.zeros((rows, columns)), np.zeros((rows, columns))
+    largest = abs(wanted)
     for t in order:
         r, k, c = np.arange(rows)[:, None], np.arange(count), np.arange(columns)
         a_t = a[gap + t * a_size + r * row + k * step].astype(float)

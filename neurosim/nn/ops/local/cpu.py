@@ -88,6 +88,7 @@ def _contract_rows(
     a, b = Left(weight, filters, c.row, c.step), Right(seen, sources, c.wide)
     group_sources, group_targets = c.sources // c.groups, c.targets // c.groups
     lanes, taken = VECTOR // x.itemsize, 0
+    vectors = c.wide // lanes
     for r in range(start, stop):
         for row in range(max(m.low[r], taken), m.high[r]):
             inside = row % kept * m.source_row * source
@@ -106,7 +107,7 @@ def _contract_rows(
                     g * group_sources * c.wide,
                 )
                 sum_of_products(
-                    out, a, b, firsts, last - first, group_sources, group_targets, c.wide // lanes
+                    out, a, b, firsts, last - first, group_sources, group_targets, vectors, False
                 )
         for n in range(0, c.samples, lanes):  # some samples at a time: each is written in order
             count, first = min(lanes, c.samples - n), (n * y_rows + r) * y_length
@@ -189,10 +190,14 @@ def _weight_gradient_rows(
                     of_a, of_b = first_a + g * group_inputs, t * target + g * s.wide
                     if s.wide == group_outputs:
                         firsts = (at, of_a, of_b)
-                        sum_of_products(out, a, b, firsts, 1, s.samples, group_inputs, vectors)
+                        sum_of_products(
+                            out, a, b, firsts, 1, s.samples, group_inputs, vectors, False
+                        )
                     else:
                         firsts = (0, of_a, of_b)
-                        sum_of_products(aside, a, b, firsts, 1, s.samples, group_inputs, vectors)
+                        sum_of_products(
+                            aside, a, b, firsts, 1, s.samples, group_inputs, vectors, False
+                        )
                         copy(made, 0, s.wide, group_inputs, group_outputs, weight, at, s.outputs)
 
 
