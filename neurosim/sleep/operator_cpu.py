@@ -6,7 +6,7 @@ So those of some positions are put side by side, enough to fill a tile of `sum_o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -47,18 +47,13 @@ def apply(operator: Operator, storage: Tensor, frame: Frame) -> None:
     count = len(frame.positions)
     threads = min(torch.get_num_threads(), -(-count // together))
     scratch = storage.new_empty(max(1, threads), 2 * dimension * columns).numpy()
-    arrays: list[Any] = [
-        storage.view(-1).numpy(),
-        operator.deviation.mT.reshape(-1).numpy(),
-        shared.reshape(-1).numpy(),
-        frame.rows.numpy(),
-        frame.grid.numpy(),
-    ]
+    values, deviation = storage.view(-1).numpy(), operator.deviation.mT.reshape(-1).numpy()
+    of_means, rows, grid = shared.reshape(-1).numpy(), frame.rows.numpy(), frame.grid.numpy()
     bounds = (np.linspace(0, -(-count // together), threads + 1, dtype=int) * together).tolist()
 
     def part(number: int) -> None:
-        stop = min(bounds[number + 1], count)
-        _apply(*arrays, scratch[number], sizes, bounds[number], stop)
+        start, stop = bounds[number], min(bounds[number + 1], count)
+        _apply(values, deviation, of_means, rows, grid, scratch[number], sizes, start, stop)
 
     run_parts(part, threads)
     torch.autograd.graph.increment_version(storage)  # which writing behind torch's back does not
