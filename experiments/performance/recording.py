@@ -25,6 +25,7 @@ from experiments.performance.layers import interleaved
 from experiments.performance.parts import OnDevice, device_command_line, execute, keep
 from experiments.report import table
 from neurosim.models import resnet20
+from neurosim.optim import AdamW
 from neurosim.sleep import Circuit, Instant, Sleep
 from neurosim.training import RecordSettings, TrainSettings
 from neurosim.training.recorder import Recorder
@@ -37,7 +38,7 @@ def timed(options: OnDevice, folder: Path) -> dict[str, float]:
     """Milliseconds of everything."""
     torch.manual_seed(0)
     model = resnet20(connectivity="local").to(options.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    optimizer = AdamW(model.parameters(), lr=1e-4, fused=True)
     x = torch.randn(options.batch, 3, 32, 32, device=options.device)
     x = x.contiguous(memory_format=torch.channels_last)
     target = torch.randint(10, (options.batch,), device=options.device)

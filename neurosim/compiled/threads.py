@@ -22,19 +22,20 @@ _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def run_parts(part: Callable[[int], T], count: int) -> list[T]:
-    """`[part(0), ..., part(count - 1)]`, computed by up to `count` threads.
+    """`[part(0), ..., part(count - 1)]`, by as many threads as torch uses, whichever is free.
 
-    Parts are meant to be as many as `torch.get_num_threads()` at most and to spend their time
-    outside the interpreter lock. The first exception of a part is raised here.
+    Parts are meant to spend their time outside the interpreter lock. The first exception of a
+    part is raised here.
     """
-    if count < 2:
+    threads = min(count, torch.get_num_threads())
+    if threads < 2:
         return [part(number) for number in range(count)]
     parallel = _torch_threads()
     if parallel is None:
-        return list(_pool(count).map(part, range(count)))
+        return list(_pool(threads).map(part, range(count)))
     results: list[Any] = [None] * count
     faults: list[BaseException] = []
-    numbers = itertools.count()  # there may be fewer threads than were asked for
+    numbers = itertools.count()
 
     def work(_: object) -> None:
         while not faults and (number := next(numbers)) < count:
@@ -43,7 +44,7 @@ def run_parts(part: Callable[[int], T], count: int) -> list[T]:
             except BaseException as fault:  # which must not leave the thread
                 faults.append(fault)
 
-    parallel(_WORK(work), None, count, 0)
+    parallel(_WORK(work), None, threads, 0)
     if faults:
         raise faults[0]
     return results
