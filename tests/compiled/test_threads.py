@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,6 +14,14 @@ import torch
 from neurosim.compiled import run_parts, threads
 
 each_kind = pytest.mark.parametrize("ours", [False, True], ids=["torch's", "own"])
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -40,8 +49,6 @@ def test_every_part_is_computed_once_and_returned_in_its_place(count: int) -> No
 @pytest.mark.usefixtures("_kind")
 def test_parts_run_side_by_side() -> None:
     """Each of two waits for the other, which no single thread could."""
-    if threads._torch_threads() is not None and torch.get_num_threads() < 2:
-        pytest.skip("torch has one thread here")
     both = threading.Barrier(2, timeout=20)
     run_parts(lambda number: both.wait(), 2)
 
