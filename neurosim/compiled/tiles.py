@@ -91,7 +91,7 @@ class _Vectors:
         self.zero = ir.Constant(self.type, [0.0] * self.lanes)
         self.undefined = ir.Constant(self.type, ir.Undefined)
         kind = ir.FunctionType(self.type, [self.type] * 3)
-        name = f"llvm.fma.v{self.lanes}f{dtype.bitwidth}"
+        name = f"llvm.fmuladd.v{self.lanes}f{dtype.bitwidth}"
         self._multiply_add = cgutils.get_or_insert_function(b.module, kind, name)
 
     def load(self, address: Any) -> Any:

@@ -21,10 +21,10 @@ from neurosim.optim.step import flat, in_order_of
 class _InOrderOfMemory(Optimizer):
     """Flattens what torch's `step` collects. Were it collected elsewhere, it would only be slow."""
 
-    def _init_group(self, group: dict[str, Any], *collected: list[Tensor]) -> bool:
-        found = super()._init_group(group, *collected)  # type: ignore[misc]
+    def _init_group(self, group: dict[str, Any], *arguments: Any) -> bool:
+        found = super()._init_group(group, *arguments)  # type: ignore[misc]
         if group["fused"]:
-            weights, gradients, *state = collected
+            weights, gradients, *state = (part for part in arguments if isinstance(part, list))
             for number, weight in enumerate(weights):
                 if weight.device.type == "cpu":
                     gradients[number] = in_order_of(weight, gradients[number])

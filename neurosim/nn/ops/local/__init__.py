@@ -24,7 +24,7 @@ BACKENDS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {
 COMPILED: dict[str, ModuleType] = {"cpu": _cpu}  # these cannot take every input, and say why
 try:
     from neurosim.nn.ops.local import triton as _triton
-except ImportError as error:
+except (ImportError, RuntimeError) as error:  # some versions cannot do without a GPU
     _triton, _NO_TRITON = None, f"Triton cannot be imported ({error})"
 else:
     BACKENDS["triton"], COMPILED["triton"] = _triton.local_triton, _triton

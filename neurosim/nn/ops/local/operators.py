@@ -55,7 +55,7 @@ def register(
 
 def _operator(name: str, contraction: Contraction, fake: Operator) -> Any:
     def call(first: Tensor, second: Tensor, plan: Sequence[int]) -> Tensor:
-        return contraction(first, second, *unpack(tuple(plan)))
+        return contraction(first, second, *unpack(plan))
 
     operator = torch.library.custom_op(f"neurosim::local_{name}", call, mutates_args=())
     operator.register_fake(fake)
@@ -87,12 +87,16 @@ def pack(geometry: Geometry, channels_last: bool) -> list[int]:
     """A plan."""
     g = geometry
     parts = (g.input_size, g.kernel_size, g.stride, g.dilation, g.before, g.after)
-    return [int(channels_last), g.groups, *(int(size) for part in parts for size in part)]
+    return [int(channels_last), g.groups, *(size for part in parts for size in part)]
+
+
+def unpack(plan: Sequence[int]) -> tuple[Geometry, bool]:
+    """The geometry, and whether activations come out channels-last."""
+    return _unpacked(tuple(int(number) for number in plan))  # to some compilers they are symbols
 
 
 @lru_cache(maxsize=1024)
-def unpack(plan: tuple[int, ...]) -> tuple[Geometry, bool]:
-    """The geometry, and whether activations come out channels-last."""
+def _unpacked(plan: tuple[int, ...]) -> tuple[Geometry, bool]:
     channels_last, groups, *flat = plan
     axes = len(flat) // 6
     parts = [tuple(flat[i : i + axes]) for i in range(0, len(flat), axes)]
@@ -100,17 +104,17 @@ def unpack(plan: tuple[int, ...]) -> tuple[Geometry, bool]:
 
 
 def _fake_forward(x: Tensor, weight: Tensor, plan: Sequence[int]) -> Tensor:
-    geometry, channels_last = unpack(tuple(plan))
+    geometry, channels_last = unpack(plan)
     return new_activation(x, len(x), weight.shape[-1], geometry.output_size, channels_last)
 
 
 def _fake_input_gradient(grad: Tensor, weight: Tensor, plan: Sequence[int]) -> Tensor:
-    geometry, channels_last = unpack(tuple(plan))
+    geometry, channels_last = unpack(plan)
     channels = weight.shape[2] * geometry.groups
     return new_activation(grad, grad.shape[0], channels, geometry.input_size, channels_last)
 
 
 def _fake_weight_gradient(grad: Tensor, x: Tensor, plan: Sequence[int]) -> Tensor:
-    geometry, _ = unpack(tuple(plan))
+    geometry, _ = unpack(plan)
     taps, channels = prod(geometry.kernel_size), x.shape[1] // geometry.groups
     return grad.new_empty(taps, geometry.positions, channels, grad.shape[1])
