@@ -176,8 +176,25 @@ def _tile(rows: int, width: int) -> Callable[..., None]:
     return tile
 
 
-def _block(transposed: bool) -> Callable[..., None]:
-    """Copy as many rows, each a vector, as a vector is long; rows may become columns."""
+def _move() -> Callable[..., None]:
+    """Copy one vector."""
+
+    @intrinsic
+    def move(typing, values, first, out, out_first):
+        return types.void(values, first, out, out_first), generate
+
+    def generate(context: Any, b: Any, signature: Any, given: Any) -> Any:
+        values, first, out, out_first = given
+        vectors = _Vectors(context, b, signature.args[0].dtype)
+        value = vectors.load(_element(context, b, signature.args[0], values, first))
+        vectors.store(value, _element(context, b, signature.args[2], out, out_first))
+        return context.get_dummy_value()
+
+    return move
+
+
+def _block() -> Callable[..., None]:
+    """As many rows, each a vector, as a vector is long become columns."""
 
     @intrinsic
     def move(typing, values, first, row, out, out_first, out_row):
@@ -191,8 +208,7 @@ def _block(transposed: bool) -> Callable[..., None]:
             vectors.load(_element(context, b, source, values, first, b.mul(row, _number(i))))
             for i in range(vectors.lanes)
         ]
-        if transposed:
-            _transpose_vectors(vectors, block)
+        _transpose_vectors(vectors, block)
         for i, value in enumerate(block):
             place = _element(context, b, target, out, out_first, b.mul(out_row, _number(i)))
             vectors.store(value, place)
@@ -213,7 +229,7 @@ def _transpose_vectors(vectors: _Vectors, block: list[Any]) -> None:
         apart //= 2
 
 
-_copy_block, _transpose_block = _block(transposed=False), _block(transposed=True)
+_copy_vector, _transpose_block = _move(), _block()
 
 # Tiles for columns of 4, 2 or 1 vectors: as many rows as fit, and fewer for what is left.
 _HEIGHTS = {width: TILE // width for width in (4, 2, 1)}
@@ -300,10 +316,10 @@ def copy(
 ) -> None:  # fmt: skip
     """out[r, c] = values[r, c] of matrices in flat arrays, for r < rows, c < columns."""
     lanes = VECTOR // values.itemsize
-    whole_rows, whole_columns = rows // lanes * lanes, columns // lanes * lanes
-    for r in range(0, whole_rows, lanes):
-        for c in range(0, whole_columns, lanes):
-            _copy_block(values, first + r * row + c, row, out, out_first + r * out_row + c, out_row)
+    whole = columns // lanes * lanes
     for r in range(rows):
-        for c in range(whole_columns if r < whole_rows else 0, columns):
-            out[out_first + r * out_row + c] = values[first + r * row + c]
+        source, target = first + r * row, out_first + r * out_row
+        for c in range(0, whole, lanes):
+            _copy_vector(values, source + c, out, target + c)
+        for c in range(whole, columns):
+            out[target + c] = values[source + c]

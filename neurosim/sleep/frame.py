@@ -95,10 +95,10 @@ class Frame:
         return self.grid == torch.arange(len(self.members), device=self.grid.device)[:, None]
 
     @cached_property
-    def grid_everywhere(self) -> Tensor:
-        """Number of the grid of all positions, -1 for those that take no part."""
-        grid = torch.full_like(self.interior, -1, dtype=torch.int64)
-        return grid.index_copy_(0, self.positions, self.grid)
+    def in_order(self) -> tuple[Tensor, Tensor]:
+        """Positions, those of a grid after each other, and where each grid starts, and the end."""
+        ends = self.members.cumsum(0)
+        return self.positions[self.grid.argsort(stable=True)], torch.cat([ends[:1] * 0, ends])
 
     def part(self, storage: Tensor) -> Tensor:
         """Storage (taps, positions, ...) of the positions that take part: a view if all do."""

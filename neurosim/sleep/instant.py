@@ -23,7 +23,7 @@ class Instant:
         and absent ones stay 0.
         """
         if present is None and taps_cpu.can_compile(storage):
-            taps_cpu.share_means(storage, frame.grid_everywhere, frame.members)
+            taps_cpu.share_means(storage, *frame.in_order)
         else:
             share_means(storage, frame, present)
 

@@ -68,7 +68,7 @@ def _of_means(operator: Operator, storage: Tensor, frame: Frame) -> Tensor:
     first = torch.zeros_like(frame.members).scatter_(
         0, frame.grid.flip(0), torch.arange(len(frame.grid)).flip(0)
     )
-    by_tap = taps_cpu.means(storage, frame.grid_everywhere, frame.members)  # (taps, grids, C O)
+    by_tap = taps_cpu.means(storage, *frame.in_order)  # (taps, grids, C O)
     order = torch.div(frame.rows[first], positions, rounding_mode="floor")  # (grids, elements)
     grids = torch.arange(len(order))[:, None]
     means = by_tap[order, grids]  # (grids, elements, C O)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurosim.compiled import compiled, run_parts
+from neurosim.compiled.tiles import Places, Values
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -25,17 +26,27 @@ def can_compile(storage: Tensor) -> bool:
     return storage.device.type == "cpu" and storage.dtype in DTYPES and storage.is_contiguous()
 
 
-def share_means(storage: Tensor, grid: Tensor, members: Tensor) -> None:
-    """Give every weight the mean of its grid, in place; grid -1 takes no part."""
-    of, sizes = grid.numpy(), members.to(torch.float64).numpy()
-    _over_taps(_share_means, storage, of, sizes)
+def share_means(storage: Tensor, order: Tensor, bounds: Tensor) -> None:
+    """Give every weight the mean of its grid, in place; see `Frame.in_order`."""
+    _over_means(storage, order, bounds, share=True)
     torch.autograd.graph.increment_version(storage)  # which writing behind torch's back does not
 
 
-def means(storage: Tensor, grid: Tensor, members: Tensor) -> Tensor:
-    """Means of every grid, (taps, grids, C O); grid -1 takes no part."""
-    of, sizes = grid.numpy(), members.to(torch.float64).numpy()
-    return torch.from_numpy(np.concatenate(_over_taps(_means, storage, of, sizes)))
+def means(storage: Tensor, order: Tensor, bounds: Tensor) -> Tensor:
+    """Means of every grid, (taps, grids, C O); see `Frame.in_order`."""
+    return _over_means(storage, order, bounds, share=False)
+
+
+def _over_means(storage: Tensor, order: Tensor, bounds: Tensor, *, share: bool) -> Tensor:
+    taps, _, channels, outputs = storage.shape
+    found = storage.new_zeros(taps, len(bounds) - 1, channels * outputs)
+    values, made, members, ends = (t.numpy() for t in (storage.flatten(2), found, order, bounds))
+
+    def part(tap: int) -> None:
+        _means_of_tap(values[tap], made[tap], members, ends, share)
+
+    run_parts(part, taps)
+    return found
 
 
 def sums_of_measures(storage: Tensor, cells: Tensor, members: Tensor) -> Tensor:
@@ -57,55 +68,27 @@ def _over_taps(function: Callable[..., Any], storage: Tensor, *constants: Any) -
 
 
 @compiled
-def _share_means(
-    taps: NDArray[np.floating], of: NDArray[np.int64], sizes: NDArray[np.float64]
+def _means_of_tap(
+    values: Values, means: Values, order: Places, bounds: Places, share: bool
 ) -> None:
-    """Means of grids, of weights (taps, positions, components)."""
-    for tap in range(len(taps)):
-        _share_means_of_tap(taps[tap], of, sizes)
+    """Means of (positions, components) added up in zeros (grids, components), and given back.
 
-
-@compiled
-def _share_means_of_tap(
-    values: NDArray[np.floating], of: NDArray[np.int64], sizes: NDArray[np.float64]
-) -> None:
-    means = np.zeros((len(sizes), values.shape[1]), values.dtype)
-    _add_means_of_tap(means, values, of, sizes)
-    for p in range(len(values)):
-        if of[p] >= 0:
-            mean, row = means[of[p]], values[p]
-            for f in range(len(row)):
-                row[f] = mean[f]
-
-
-@compiled
-def _means(
-    taps: NDArray[np.floating], of: NDArray[np.int64], sizes: NDArray[np.float64]
-) -> NDArray[np.floating]:
-    """Means of grids, (taps, grids, components)."""
-    means = np.zeros((len(taps), len(sizes), taps.shape[2]), taps.dtype)
-    for tap in range(len(taps)):
-        _add_means_of_tap(means[tap], taps[tap], of, sizes)
-    return means
-
-
-@compiled
-def _add_means_of_tap(
-    means: NDArray[np.floating],
-    values: NDArray[np.floating],
-    of: NDArray[np.int64],
-    sizes: NDArray[np.float64],
-) -> None:
-    """Means of grids of (positions, components), into zeros; one of no members stays 0."""
-    for p in range(len(values)):
-        if of[p] >= 0:
-            mean, row = means[of[p]], values[p]
+    Grid by grid, so that its weights are still in the cache when they are written.
+    """
+    for g in range(len(means)):
+        mean, start, stop = means[g], bounds[g], bounds[g + 1]
+        for i in range(start, stop):
+            row = values[order[i]]
             for f in range(len(row)):
                 mean[f] += row[f]
-    for c in range(len(sizes)):
-        mean, size = means[c], values.dtype.type(max(sizes[c], 1.0))
+        size = means.dtype.type(max(stop - start, 1))
         for f in range(len(mean)):
             mean[f] /= size
+        if share:
+            for i in range(start, stop):
+                row = values[order[i]]
+                for f in range(len(row)):
+                    row[f] = mean[f]
 
 
 @compiled
@@ -127,7 +110,14 @@ def _moments_of_tap(
     positions, components = values.shape
     means = np.zeros((len(sizes), components), values.dtype)
     variances = np.zeros((len(sizes), components), values.dtype)
-    _add_means_of_tap(means, values, of, sizes)
+    for p in range(positions):
+        mean, row = means[of[p]], values[p]
+        for f in range(components):
+            mean[f] += row[f]
+    for c in range(len(sizes)):
+        mean, size = means[c], values.dtype.type(max(sizes[c], 1.0))
+        for f in range(components):
+            mean[f] /= size
     for p in range(positions):
         mean, variance, row = means[of[p]], variances[of[p]], values[p]
         for f in range(components):

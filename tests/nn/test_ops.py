@@ -311,6 +311,21 @@ def test_same_input_same_bits(geometry: Geometry, backend: Backend) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@each_geometry
+def test_compiled_numbers_do_not_depend_on_threads(geometry: Geometry) -> None:
+    backend, before = Backend("cpu", "cpu"), torch.get_num_threads()
+    case = backend.case(*drawn(geometry, n=20), dtype=torch.float32)
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(next(backend.outcomes(geometry, case)))
+    finally:
+        torch.set_num_threads(before)
+    for name, alone in found[0].items():
+        assert all(torch.equal(alone, other[name]) for other in found[1:])
+
+
 def operators(backend: str, x: Tensor, weight: Tensor, grad: Tensor) -> list[tuple[Any, tuple]]:
     """The three operators of a backend, with their operands."""
     of = torch.ops.neurosim

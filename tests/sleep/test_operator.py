@@ -27,6 +27,7 @@ from neurosim.sleep import (
     presentation_cpu,
     share,
 )
+from neurosim.sleep.frame import Border
 from neurosim.sleep.patterns import TileShape
 
 each_case = pytest.mark.parametrize("case", CASES)
@@ -223,6 +224,42 @@ def test_stepping_without_noise_equals_the_operator(
     frame = frame_of(layer)
     slept = frame.gather(to_storage(layer.weight.detach(), layer.geometry))
     torch.testing.assert_close(neuron_by_neuron, slept, rtol=0, atol=1e-12)
+
+
+@each_border
+@each_case
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)], ids=["64", "32"]
+)
+@pytest.mark.parametrize("own_tiles", [False, True], ids=["seeded", "tiles of each group"])
+def test_the_compiled_product_is_the_one_in_torch(
+    case: str, border: Border, dtype: torch.dtype, tolerance: float, own_tiles: bool
+) -> None:
+    """With any number of threads; memory that is newly taken holds NaN."""
+    size, arguments = CASES[case]
+    layer = layer_of(size, **arguments)
+    frame = frame_of(layer, border)
+    if len(frame.positions) == 0:
+        pytest.skip("all positions are at the border")
+    patterns = Tiles(tiles_for(layer)) if own_tiles else Patterns(seed=3)
+    operator = Circuit(FINE, QUICK, PRESENTATIONS).operator(patterns, shape_of(layer))
+    operator = operator.to(torch.device("cpu"), dtype)
+    start = to_storage(layer.weight.detach(), layer.geometry).to(dtype)
+    wanted = start.clone()
+    operator.multiply(wanted, frame)
+    found = []
+    before = torch.get_num_threads()
+    torch.use_deterministic_algorithms(True)
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(start.clone())
+            operator.apply(found[-1], frame)
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(found[0], wanted, rtol=0, atol=tolerance)
+    assert all(torch.equal(found[0], other) for other in found[1:])
 
 
 def test_groups_of_seeded_patterns_see_the_same_tile() -> None:

@@ -176,7 +176,7 @@ def test_compiled_means_are_those_of_torch(case: str, border: str, threads: int)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        taps_cpu.share_means(storage, frame.grid_everywhere, frame.members)
+        taps_cpu.share_means(storage, *frame.in_order)
     finally:
         torch.set_num_threads(before)
     share_means(expected, frame)
