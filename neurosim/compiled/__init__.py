@@ -1,4 +1,7 @@
-"""How the package computes on CPUs where numpy and torch are too slow: compiled with numba."""
+"""How the package computes on CPUs where numpy and torch are too slow: compiled with numba.
+
+`tiles` has products in registers, `threads` what runs parts side by side; that one needs torch,
+which the circuit level does without.
+"""
 
 from neurosim.compiled.jit import compiled as compiled
-from neurosim.compiled.threads import run_parts as run_parts

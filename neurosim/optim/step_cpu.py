@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neurosim.compiled import compiled, run_parts
+from neurosim.compiled import compiled
+from neurosim.compiled.threads import run_parts
 from neurosim.optim.step import Tensors, Update, flat, in_order_of, reference
 
 Values = NDArray[np.floating]

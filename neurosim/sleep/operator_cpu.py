@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurosim.compiled import compiled, run_parts
+from neurosim.compiled import compiled
+from neurosim.compiled.threads import run_parts
 from neurosim.compiled.tiles import VECTOR, Left, Out, Right, Values, copy, sum_of_products
 from neurosim.sleep import taps_cpu
 from neurosim.sleep.frame import Frame

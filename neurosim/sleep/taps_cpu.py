@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurosim.compiled import compiled, run_parts
+from neurosim.compiled import compiled
+from neurosim.compiled.threads import run_parts
 from neurosim.compiled.tiles import Places, Values
 
 DTYPES = (torch.float32, torch.float64)

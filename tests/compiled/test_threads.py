@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from neurosim.compiled import run_parts, threads
+from neurosim.compiled import threads
+from neurosim.compiled.threads import run_parts
 
 each_kind = pytest.mark.parametrize("ours", [False, True], ids=["torch's", "own"])
 

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurosim.compiled import compiled, run_parts
+from neurosim.compiled import compiled
+from neurosim.compiled.threads import run_parts
 from neurosim.compiled.tiles import (
     VECTOR,
     Left,
