@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -22,6 +23,25 @@ def compiled(function: F) -> F:
         "fastmath": {"reassoc", "contract", "nsz"},
     }
     try:
-        return cast(F, numba.njit(cache=True, **options)(function))
+        found = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder in which numba could cache: compile in every process
         return cast(F, numba.njit(**options)(function))
+    _watch(found, [Path(__file__).parent, Path(function.__code__.co_filename).parent])
+    return cast(F, found)
+
+
+def _watch(dispatcher: Any, folders: list[Path]) -> None:
+    """Let what is in numba's cache be old when any file of these folders changes.
+
+    numba looks at the file of a function only, but compiles into it what that calls, and the
+    layout of tuples that it is given.
+    """
+    index = dispatcher._cache._cache_file
+    index._source_stamp = (index._source_stamp, stamp(folders))
+
+
+def stamp(folders: list[Path]) -> tuple[tuple[str, float, int], ...]:
+    """Name, time and size of every Python file in these folders."""
+    files = sorted(path for folder in set(folders) for path in folder.glob("*.py"))
+    found = ((path.name, path.stat()) for path in files)
+    return tuple((name, info.st_mtime, info.st_size) for name, info in found)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,32 +21,47 @@ from threadpoolctl import threadpool_info
 
 T = TypeVar("T")
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_inside = threading.local()
 
 
 def run_parts(part: Callable[[int], T], count: int) -> list[T]:
     """`[part(0), ..., part(count - 1)]`, by as many threads as torch uses, whichever is free.
 
-    Parts are meant to spend their time outside the interpreter lock. The first exception of a
-    part is raised here.
+    Parts are meant to spend their time outside the interpreter lock, and to leave torch's tensors
+    alone: its modes, such as `no_grad`, are not set in other threads. An exception of a part is
+    raised here; of several, any one. A part that calls this has its own parts one by one.
     """
-    threads = min(count, torch.get_num_threads())
-    if threads < 2:
+    threads = torch.get_num_threads()
+    if min(count, threads) < 2 or getattr(_inside, "part", False):
         return [part(number) for number in range(count)]
+
+    def alone(number: int) -> T:
+        _inside.part = True
+        try:
+            return part(number)
+        finally:
+            _inside.part = False
+
     parallel = _torch_threads()
     if parallel is None:
-        return list(_pool(threads).map(part, range(count)))
+        return list(_pool(threads).map(alone, range(count)))
     results: list[Any] = [None] * count
     faults: list[BaseException] = []
+    entered: set[int] = set()
     numbers = itertools.count()
 
     def work(_: object) -> None:
-        while not faults and (number := next(numbers)) < count:
-            try:
-                results[number] = part(number)
-            except BaseException as fault:  # which must not leave the thread
-                faults.append(fault)
+        try:
+            entered.add(threading.get_ident())
+            while not faults and (number := next(numbers)) < count:
+                results[number] = alone(number)
+        except BaseException as fault:  # which must not leave the thread
+            faults.append(fault)
 
+    # All of torch's threads, even for fewer parts: a smaller team would end the others.
     parallel(_WORK(work), None, threads, 0)
+    if threading.get_ident() not in entered:  # an interrupt before the first line is dropped
+        raise KeyboardInterrupt
     if faults:
         raise faults[0]
     return results
@@ -56,7 +73,7 @@ def _torch_threads() -> Callable[..., None] | None:
 
     GNU's library has this entry point, and Intel's and LLVM's have it on Linux.
     """
-    ours = Path(torch.__file__).parent
+    ours = Path(torch.__file__).resolve().parent
     for library in threadpool_info():
         path = Path(library["filepath"])
         if library["user_api"] == "openmp" and (
@@ -73,3 +90,7 @@ def _torch_threads() -> Callable[..., None] | None:
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="neurosim")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # which has none of these threads

@@ -5,9 +5,6 @@ in registers: every step loads each vector of B once for all rows, and each elem
 all columns. From loops, the compiler makes tiles that live in memory, several times slower. So
 the instructions of a tile are written down here, for the width of the processor's vectors, and
 everything around tiles is loops.
-
-Who changes this file: numba compiles these functions into those that call them, and does not
-notice that what it has in its cache is old. Delete the `__pycache__` folders.
 """
 
 from __future__ import annotations
@@ -16,18 +13,20 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from neurosim.compiled.jit import compiled
 
-_FEATURES = llvm.get_host_cpu_features()
-VECTOR = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16  # bytes
+# What numba compiles for, and keeps in its cache by: more than the machine's where that is told.
+_TARGET: Any = cpu_target.target_context
+_FEATURES = _TARGET.codegen().magic_tuple()[2].split(",")
+VECTOR = 64 if "+avx512f" in _FEATURES else 32 if "+avx" in _FEATURES else 16  # bytes
 TILE = 16 if VECTOR == 64 else 8  # vectors of a tile: about half of the registers
 DEPTH = 128  # steps of a sum made at a time: so many rows of B, four vectors wide, are 32 KiB
 

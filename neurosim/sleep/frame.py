@@ -98,7 +98,7 @@ class Frame:
     def in_order(self) -> tuple[Tensor, Tensor]:
         """Positions, those of a grid after each other, and where each grid starts, and the end."""
         ends = self.members.cumsum(0)
-        return self.positions[self.grid.argsort(stable=True)], torch.cat([ends[:1] * 0, ends])
+        return self.positions[self.grid.argsort(stable=True)], torch.cat([ends.new_zeros(1), ends])
 
     def part(self, storage: Tensor) -> Tensor:
         """Storage (taps, positions, ...) of the positions that take part: a view if all do."""

@@ -44,7 +44,7 @@ class Operator:
         w_out = w @ deviation + mean(w) @ (mean - deviation): one product over all positions and
         a small one per grid.
         """
-        if taps_cpu.can_compile(storage):
+        if taps_cpu.can_compile(storage) and storage.dtype == self.deviation.dtype:
             operator_cpu.apply(self, storage, frame)
         else:
             self.multiply(storage, frame)

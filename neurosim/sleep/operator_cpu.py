@@ -38,6 +38,8 @@ class Sizes(NamedTuple):
 
 def apply(operator: Operator, storage: Tensor, frame: Frame) -> None:
     """See `Operator.apply`; numbers do not depend on threads."""
+    if len(frame.positions) == 0:
+        return
     _, _, channels, outputs = storage.shape
     parts, dimension, _ = operator.deviation.shape
     width, lanes = outputs // parts, VECTOR // storage.itemsize
@@ -66,14 +68,13 @@ def _of_means(operator: Operator, storage: Tensor, frame: Frame) -> Tensor:
     Members share one order of taps, so that means can be made in the order of memory.
     """
     _, positions, _, outputs = storage.shape
-    first = torch.zeros_like(frame.members).scatter_(
-        0, frame.grid.flip(0), torch.arange(len(frame.grid)).flip(0)
-    )
-    by_tap = taps_cpu.means(storage, *frame.in_order)  # (taps, grids, C O)
-    order = torch.div(frame.rows[first], positions, rounding_mode="floor")  # (grids, elements)
-    grids = torch.arange(len(order))[:, None]
-    means = by_tap[order, grids]  # (grids, elements, C O)
-    means = means.reshape(len(order), -1, len(operator.deviation), outputs // len(operator.mean))
+    order, bounds = frame.in_order
+    by_tap = taps_cpu.means(storage, order, bounds)  # (taps, grids, C O)
+    first = frame.grid.argsort(stable=True)[bounds[:-1]]  # a member of every grid
+    taps = torch.div(frame.rows[first], positions, rounding_mode="floor")  # (grids, elements)
+    means = by_tap[taps, torch.arange(len(taps))[:, None]]  # (grids, elements, C O)
+    parts, dimension, _ = operator.deviation.shape
+    means = means.reshape(len(taps), dimension, parts, outputs // parts)
     return torch.einsum("pij,gipo->gjpo", operator.mean - operator.deviation, means)
 
 

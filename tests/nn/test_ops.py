@@ -326,6 +326,37 @@ def test_compiled_numbers_do_not_depend_on_threads(geometry: Geometry) -> None:
         assert all(torch.equal(alone, other[name]) for other in found[1:])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["32", "64"])
+@pytest.mark.parametrize(
+    ("n", "channels", "outputs", "groups"),
+    [(70, 16, 16, 1), (33, 7, 32, 1), (16, 64, 64, 1), (5, 32, 64, 2), (150, 130, 48, 1)],
+)
+def test_compiled_products_of_whole_vectors(
+    n: int, channels: int, outputs: int, groups: int, dtype: torch.dtype
+) -> None:
+    """Output channels as networks have them, which go to the filters' gradient at once."""
+    backend, geometry = Backend("cpu", "cpu"), replace(SQUARE, groups=groups)
+    case = drawn(geometry, n, channels, outputs)
+    wanted = outcome(*case, loops(geometry))
+    got = next(backend.outcomes(geometry, backend.case(*case, dtype=dtype)))
+    assert_close(got, wanted, TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("backend", ["auto", "cpu", "matmul", "naive"])
+def test_operands_that_do_not_fit_are_refused(backend: str) -> None:
+    """Kernels know addresses only: they would read beyond."""
+    x, weight, _ = drawn(SQUARE)
+    for wrong, filters, said in (
+        (x[:, :3], weight, "x must be"),
+        (x[..., :4], weight, "x must be"),
+        (x.float(), weight, "one dtype"),
+        (x, weight[:4], "weight must be"),
+        (x, weight[..., :2], "weight must be"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            local_product(wrong, filters, SQUARE, backend)
+
+
 def operators(backend: str, x: Tensor, weight: Tensor, grad: Tensor) -> list[tuple[Any, tuple]]:
     """The three operators of a backend, with their operands."""
     of = torch.ops.neurosim

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from neurosim import optim
+from neurosim.errors import InvalidArgument
 from neurosim.nn import LocallyConnected2d
 
 each_kind = pytest.mark.parametrize("kind", ["Adam", "AdamW"])
@@ -63,14 +65,61 @@ def test_state_can_be_exchanged_with_torch(kind: str) -> None:
     assert all(map(torch.equal, losses(model, ours, 3), losses(twin, theirs, 3)))
 
 
-def test_a_gradient_that_lies_otherwise_than_its_weight_is_taken_as_what_it_is() -> None:
+def otherwise(weight: Tensor) -> Tensor:
+    """The same elements, in torch's usual order of memory."""
+    return weight.detach().clone(memory_format=torch.contiguous_format)
+
+
+@pytest.mark.parametrize("what", ["gradient", "moments", "weight"])
+def test_whatever_lies_otherwise_is_taken_as_what_it_is(what: str) -> None:
+    torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(4, 6).T)
-    wanted = nn.Parameter(weight.detach().clone())
-    weight.grad = torch.randn(6, 4)
-    wanted.grad = weight.grad.clone()
-    optim.AdamW([weight], fused=True).step()
-    torch.optim.AdamW([wanted], fused=False).step()
-    torch.testing.assert_close(weight, wanted, rtol=1e-6, atol=1e-7)
+    plain = nn.Parameter(otherwise(weight))
+    ours = optim.AdamW([weight], 0.1, fused=True, amsgrad=True)
+    theirs = torch.optim.AdamW([plain], 0.1, fused=False, amsgrad=True)
+    for step in range(4):
+        gradient = torch.randn(4, 6).T
+        weight.grad, plain.grad = gradient.clone(), otherwise(gradient)
+        if step == 2 and what == "gradient":
+            weight.grad = otherwise(gradient)
+        elif step == 2 and what == "moments":
+            state = ours.state[weight]
+            state |= {name: otherwise(state[name]) for name in state.keys() - {"step"}}
+        elif step == 2:
+            weight.grad = None
+            weight.data = otherwise(weight)
+            weight.grad = gradient.clone()
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(weight, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_a_weight_with_gaps_is_refused() -> None:
+    """torch's step would write to what lies in between."""
+    base = torch.zeros(3, 5)
+    weight = nn.Parameter(base[:, :3])
+    weight.grad = torch.ones(3, 3)
+    with pytest.raises(InvalidArgument, match="gaps in memory"):
+        optim.AdamW([weight], fused=True).step()
+    assert not base.any()
+
+
+def test_weights_without_gradient_scalars_and_scaled_gradients() -> None:
+    """As torch has them: the first stay, the second move, steps with Inf are left out."""
+    found = []
+    for package in (torch.optim, optim):
+        torch.manual_seed(1)
+        weights = [nn.Parameter(torch.randn(shape)) for shape in ((), (3, 2), (4,))]
+        optimizer = package.AdamW(weights, 0.1, fused=True, amsgrad=True)
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        for number in range(3):
+            optimizer.zero_grad()
+            loss = (weights[0] * weights[1]).square().sum() * (math.inf if number == 1 else 1)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        found.append(weights)
+    assert all(map(torch.equal, *found))
 
 
 @each_kind

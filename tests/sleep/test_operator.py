@@ -20,6 +20,7 @@ from neurosim.sleep import (
     Circuit,
     Frame,
     Hebbian,
+    Instant,
     Patterns,
     Sleep,
     Tiles,
@@ -260,6 +261,30 @@ def test_the_compiled_product_is_the_one_in_torch(
         torch.use_deterministic_algorithms(False)
     torch.testing.assert_close(found[0], wanted, rtol=0, atol=tolerance)
     assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+def test_a_sleep_counts_as_a_change_to_autograd() -> None:
+    """Compiled passes write behind torch's back: what was saved before must not be used."""
+    size, arguments = CASES["square"]
+    for sleep in (Sleep(Circuit(FINE, QUICK, PRESENTATIONS)), Sleep()):
+        layer = layer_of(size, **arguments)
+        x = torch.randn(2, layer.in_channels, *layer.input_size, dtype=torch.float64)
+        loss = layer(x.requires_grad_()).sum()
+        sleep(layer)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_a_frame_without_positions_stays_as_it_is() -> None:
+    layer = layer_of((2, 2), kernel_size=3, padding=1)
+    frame = frame_of(layer, "exclude")
+    assert len(frame.positions) == 0
+    storage = to_storage(layer.weight.detach(), layer.geometry)
+    before = storage.clone()
+    Instant().apply(storage, frame)
+    operator = Circuit(FINE, QUICK, PRESENTATIONS).operator(Patterns(), shape_of(layer))
+    operator.apply(storage, frame)
+    assert torch.equal(storage, before)
 
 
 def test_groups_of_seeded_patterns_see_the_same_tile() -> None:

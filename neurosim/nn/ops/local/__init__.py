@@ -47,6 +47,27 @@ def check_backend(backend: str) -> None:
     require_choice("backend", backend, ("auto", *BACKENDS))
 
 
+def _check_operands(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
+    """What kernels rely on, who know addresses only."""
+    g, outputs = geometry, weight.shape[len(geometry.output_size)]
+    channels = weight.shape[len(g.output_size) + 1] * g.groups
+    filters = (*g.output_size, outputs, channels // g.groups, *g.kernel_size)
+    if tuple(weight.shape) != filters or outputs % g.groups:
+        raise InvalidArgument(
+            f"weight must be (*output, O, C / groups, *kernel) with output {g.output_size}, kernel "
+            f"{g.kernel_size} and groups {g.groups}, got {tuple(weight.shape)}"
+        )
+    if tuple(x.shape[1:]) != (channels, *g.input_size):
+        raise InvalidArgument(
+            f"x must be (N, {channels}, *{g.input_size}) for these filters, got {tuple(x.shape)}"
+        )
+    if x.dtype != weight.dtype or x.device != weight.device:
+        raise InvalidArgument(
+            f"x and weight must have one dtype and device, got {x.dtype} on {x.device} and "
+            f"{weight.dtype} on {weight.device}"
+        )
+
+
 def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = "auto") -> Tensor:
     """y[n, o, p]: input (N, C, *input) seen through filters (*output, O, C / groups, *kernel).
 
@@ -54,6 +75,7 @@ def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = 
     """
     check_backend(backend)
     check_dtype(x.dtype)
+    _check_operands(x, weight, geometry)
     if backend in COMPILED and (reason := COMPILED[backend].cannot_run(x)):
         raise InvalidArgument(f'backend "{backend}" cannot run: {reason}; use backend="matmul"')
     if backend == "auto":

@@ -61,7 +61,7 @@ class Contraction(NamedTuple):
     """Sizes of a contraction, and how it reads a filter (C / groups, O)."""
 
     samples: int
-    wide: int  # as many samples as fill whole vectors
+    wide: int  # samples, filled up to one, two or a multiple of four vectors
     sources: int  # channels
     targets: int
     groups: int
@@ -267,7 +267,7 @@ def _by_rows(
     function: Callable[..., None], tensors: tuple[Tensor, Tensor, Tensor],
     scratch: int, m: Meetings, sizes: NamedTuple, kept: int,
 ) -> None:  # fmt: skip
-    """Call `function` for all rows of targets, in as many threads as torch uses."""
+    """Call `function` for all rows of targets, some in each of as many threads as torch uses."""
     result, rows = tensors[-1], len(m.low)
     if len(tensors[0]) == 0:  # no samples
         result.zero_()
