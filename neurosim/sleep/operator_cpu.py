@@ -49,7 +49,7 @@ def apply(operator: Operator, storage: Tensor, frame: Frame) -> None:
     shared = _of_means(operator, storage, frame)
     count = len(frame.positions)
     threads = min(torch.get_num_threads(), -(-count // together))
-    scratch = storage.new_empty(max(1, threads), 2 * dimension * columns).numpy()
+    scratch = storage.new_empty(threads, 2 * dimension * columns).numpy()
     values, deviation = storage.view(-1).numpy(), operator.deviation.mT.reshape(-1).numpy()
     of_means, rows, grid = shared.reshape(-1).numpy(), frame.rows.numpy(), frame.grid.numpy()
     bounds = (np.linspace(0, -(-count // together), threads + 1, dtype=int) * together).tolist()
