@@ -17,6 +17,7 @@ one sum, made by one thread in one order, so that numbers do not depend on threa
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ from neurosim.nn.ops.local.operators import register
 
 DTYPES = (torch.float32, torch.float64)
 TOGETHER = 16  # samples copied together: more would crowd each other out of a set of the cache
+BLOCK = 2  # times four vectors of samples at a time: what more of them see leaves the cache
 
 
 def cannot_run(x: Tensor) -> str | None:
@@ -123,17 +125,26 @@ def _contract(
     inputs, outputs = weight.shape[-2] * groups, weight.shape[-1]
     row, step = (1, outputs) if forward else (outputs, 1)
     targets = outputs if forward else inputs
-    samples, lanes = len(x), VECTOR // x.itemsize
-    width = next((w for w in (1, 2) if samples <= w * lanes), 4) * lanes
-    c = Contraction(
-        samples, -(-samples // width) * width, x.shape[-1], targets, groups,
-        weight.shape[-2] * outputs, outputs // groups, row, step,
-    )  # fmt: skip
-    y = x.new_empty(samples, *size, targets)
-    kept = _kept(m)
-    scratch = (kept * m.source_row * c.sources + m.row * c.targets) * c.wide
-    _by_rows(_contract_rows, (x, weight, y), scratch, m, c, kept)
+    y = x.new_empty(len(x), *size, targets)
+    lanes, kept = VECTOR // x.itemsize, _kept(m)
+    for block in _blocks(len(x), 4 * lanes):
+        samples = block.stop - block.start
+        width = next((w for w in (1, 2) if samples <= w * lanes), 4) * lanes
+        c = Contraction(
+            samples, -(-samples // width) * width, x.shape[-1], targets, groups,
+            weight.shape[-2] * outputs, outputs // groups, row, step,
+        )  # fmt: skip
+        scratch = (kept * m.source_row * c.sources + m.row * c.targets) * c.wide
+        _by_rows(_contract_rows, (x[block], weight, y[block]), scratch, m, c, kept)
     return y.movedim(-1, 1)
+
+
+def _blocks(samples: int, width: int) -> list[slice]:
+    """Samples in blocks of about BLOCK * width, all but the last filled up."""
+    widths = -(-samples // width)
+    count = max(1, widths // BLOCK)
+    bounds = [min(widths * i // count * width, samples) for i in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(bounds)]
 
 
 # The weight gradient: a product of its own for every filter.
