@@ -53,6 +53,8 @@ class TrainingOptions:
     """Numbers in which layers compute (default: bfloat16 on a GPU, float32 on a CPU)."""
     compile: bool = False
     """Compile networks with torch.compile."""
+    cuda_graphs: bool = False
+    """Replay what was compiled as CUDA graphs: no time is lost to start its many kernels."""
     out: Path | None = None
     """Folder for run files, table and figures (default: runs/NAME, or the next free one)."""
     keep_checkpoints: bool = False
@@ -96,7 +98,9 @@ class TrainingOptions:
             wake = replace(wake, epochs=self.epochs)
         gpu = choose_device(self.device).type == "cuda"
         precision = self.precision or ("bfloat16" if gpu else "float32")
-        wake = replace(wake, precision=precision, compile=self.compile)
+        wake = replace(
+            wake, precision=precision, compile=self.compile, cuda_graphs=self.cuda_graphs
+        )
         return replace(settings, data=data, optimisation=wake)
 
 

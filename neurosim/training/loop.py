@@ -70,6 +70,8 @@ class Training:
     ) -> None:
         self.settings, self.place, self.processes = settings, place, processes
         device, seed, wake = processes.device, settings.seed, settings.optimisation
+        if wake.cuda_graphs and device.type != "cuda":
+            raise InvalidArgument(f"--cuda-graphs needs a GPU, got --device {device}")
         torch.manual_seed(seed)
         data = build_data(settings.data, seed)
         augment = build_augment(settings.data, data)
@@ -97,9 +99,10 @@ class Training:
         self.optimizer = build_optimizer(wake, self.model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=wake.precision == "float16")
         wrapped = processes.wrap(self.model)
-        self.network: Callable[[Tensor], Tensor] = (
-            torch.compile(wrapped) if wake.compile else wrapped
-        )
+        self.network: Callable[[Tensor], Tensor] = wrapped
+        if wake.compile:
+            mode = "reduce-overhead" if wake.cuda_graphs else None
+            self.network = torch.compile(wrapped, mode=mode)
         self.sleep, self.schedule = settings.sleep.build() or (None, None)
         self._check_network(data)
 
@@ -247,6 +250,7 @@ class Training:
         self, x: Tensor, y: Tensor, batch: int, rate: float, recorder: Recorder | None
     ) -> np.ndarray | None:
         """One gradient step on the mean loss over the rows of all processes."""
+        torch.compiler.cudagraph_mark_step_begin()  # what the last step computed may be replaced
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(x.device.type, self.precision, enabled=self.precision is not None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -55,7 +56,7 @@ def per_position(x: torch.Tensor, made: Any) -> torch.Tensor:
 
 
 def gradients(y: torch.Tensor, wanted: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    upstream = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    upstream = torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).view_as(y)
     return torch.autograd.grad((y * upstream).sum(), wanted)
 
 
@@ -90,6 +91,24 @@ def test_outputs_and_gradients_are_those_of_the_definition(
     assert_equal(y, expected)
     for found, reference in zip(gradients(y, wanted), gradients(expected, wanted), strict=True):
         assert_equal(found, reference)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("weights", [*SHARINGS, "input"])
+@pytest.mark.parametrize("form", ["auto", *FORMS])
+def test_a_gpu_computes_the_same(weights: str, form: str) -> None:
+    if (form, weights) == ("local", "input"):
+        pytest.skip("refused, see below")
+    torch.manual_seed(0)
+    how = {"input_dependent": True} if weights == "input" else {"sharing": weights}
+    made = layer(4, 6, 3, 8, 2, padding=1, **how, form=form).float()
+    x = torch.randn(5, 4, 8, 8, requires_grad=True)
+    results = []
+    for device in ("cpu", "cuda"):
+        there, seen = copy.deepcopy(made).to(device), x.detach().to(device).requires_grad_()
+        y = there(seen)
+        results.append([t.cpu() for t in (y, *gradients(y, [seen, *there.parameters()]))])
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)  # cuDNN rounds factors by default
 
 
 @settings(max_examples=25, deadline=None)

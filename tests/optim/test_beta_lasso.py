@@ -394,6 +394,24 @@ def test_sparse_gradients() -> None:
         BetaLasso(embedding.parameters(), 0.1, 1e-3).step()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("form", ["auto", "foreach", "triton"])
+def test_on_a_gpu(form: str, momentum: float) -> None:
+    """Convolutions' weights lie channels-last there."""
+    torch.manual_seed(0)
+    for shape in ((97, 101), (8, 5, 3, 3)):
+        weight, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(5)]
+        options = {"lr": 0.1, "l1": 0.02, "beta": 20, "momentum": momentum}
+        wanted = stepped(weight, gradients, backend="reference", **options)
+        there = weight.cuda()
+        if weight.dim() == 4:
+            there = there.contiguous(memory_format=torch.channels_last)
+        found = stepped(there, [g.cuda() for g in gradients], backend=form, **options)
+        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-5, atol=1e-6)
+        assert (wanted == 0).any()
+
+
 def test_a_backend_that_cannot_run() -> None:
     half = nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))
     with pytest.raises(InvalidArgument, match=r'backend must be "foreach" for other than float32'):

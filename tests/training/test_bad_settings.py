@@ -41,6 +41,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": 0}, "--batch-size must be >= 1, got 0"),
     ({"warmup": 3}, "--warmup must be fewer than --epochs, got 3"),
     ({"label_smoothing": 1.0}, "--label-smoothing must be at least 0 and below 1, got 1.0"),
+    ({"cuda_graphs": True}, "--cuda-graphs must be left out without --compile, got True"),
     ({"patience": 0}, "--patience must be >= 1, got 0"),
     ({"seed": -1}, "--seed must be >= 0 and below 2"),
     ({"record_every": 0}, "--record-every must be >= 1, got 0"),
@@ -68,6 +69,7 @@ def test_settings(settings: Make, options: dict[str, Any], message: str) -> None
         ({"dataset": "cifar11"}, r"dataset must be one of .* got 'cifar11' \(did you mean"),
         ({"dataset": "missing.npz"}, "missing.npz is missing, it was looked for at"),
         ({"model": "resnet20", "width": 2.0}, "--width must be 1"),
+        ({"compile": True, "cuda_graphs": True}, "--cuda-graphs needs a GPU, got --device cpu"),
     ],
 )
 def test_data_and_models(

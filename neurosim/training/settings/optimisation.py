@@ -44,6 +44,8 @@ class OptimisationSettings:
     """Numbers in which layers compute; weights stay in single precision."""
     compile: bool = False
     """Compile the network with torch.compile."""
+    cuda_graphs: bool = False
+    """Replay what was compiled as CUDA graphs: no time is lost to start its many kernels."""
     patience: int | None = None
     """Stop once top-1 accuracy has not improved for so many epochs."""
 
@@ -60,6 +62,8 @@ class OptimisationSettings:
         require(0 <= self.warmup < self.epochs, "--warmup", self.warmup, "fewer than --epochs")
         smooth = 0 <= self.label_smoothing < 1
         require(smooth, "--label-smoothing", self.label_smoothing, "at least 0 and below 1")
+        graphs = self.compile or not self.cuda_graphs
+        require(graphs, "--cuda-graphs", self.cuda_graphs, "left out without --compile")
         require(self.patience is None or self.patience >= 1, "--patience", self.patience, ">= 1")
 
     def _check_lasso(self) -> None:
