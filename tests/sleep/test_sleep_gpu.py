@@ -38,7 +38,6 @@ def network() -> nn.Module:
     )
 
 
-@pytest.mark.parametrize("backend", ["auto", "matmul"])
 @pytest.mark.parametrize(
     ("mechanism", "options"),
     [
@@ -52,12 +51,10 @@ def network() -> nn.Module:
         (Layerwise(steps=5, batch=4), {}),
     ],
 )
-def test_as_on_a_cpu(mechanism: Mechanism, options: dict[str, Any], backend: str) -> None:
+def test_as_on_a_cpu(mechanism: Mechanism, options: dict[str, Any]) -> None:
     found = {}
     for device in ("cpu", "cuda"):
         model = network().to(device)
-        for layer in local_layers(model).values():
-            layer.backend = backend
         drawn = torch.Generator().manual_seed(1) if "noise" in options else None
         slept = share(model, mechanism, generator=drawn, **options)
         numbers = [[*vars(after.after).values()] for after in slept.values()]
