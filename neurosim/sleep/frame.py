@@ -82,15 +82,15 @@ class Frame:
 
     def mean(self, values: Tensor) -> Tensor:
         """Means over the members of every grid: (P, ...) -> (G, ...)."""
-        means = self.sums(values.flatten(1)) / self.members[:, None]
+        means = self.averages(values.dtype) @ values.flatten(1)
         return means.unflatten(1, values.shape[1:])
 
-    def sums(self, values: Tensor) -> Tensor:
-        """Sums over the members of every grid: (..., P, n) -> (..., G, n), as one product."""
-        return self._membership.to(values.dtype) @ values
+    def averages(self, dtype: torch.dtype) -> Tensor:
+        """The matrix (G, P) that averages over the members of every grid."""
+        return _averages(self, dtype)
 
     @cached_property
-    def _membership(self) -> Tensor:
+    def membership(self) -> Tensor:
         """Whether each position belongs to each grid, (G, P)."""
         return self.grid == torch.arange(len(self.members), device=self.grid.device)[:, None]
 
@@ -160,6 +160,11 @@ def _frame(axes: tuple[tuple[int, ...], ...], border: Border, device: torch.devi
     return Frame(
         period, len(positions) == total, positions, grid, members, rows[positions], interior
     )
+
+
+@lru_cache(maxsize=256)
+def _averages(frame: Frame, dtype: torch.dtype) -> Tensor:
+    return (frame.membership / frame.members[:, None].double()).to(dtype)
 
 
 def _combined(tables: list[Tensor], bases: list[int]) -> Tensor:

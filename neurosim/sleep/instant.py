@@ -33,10 +33,11 @@ def share_means(storage: Tensor, frame: Frame, present: Tensor | None = None) ->
     part = frame.part(storage)
     wide = part.flatten(2).to(torch.promote_types(part.dtype, torch.float32))
     if present is None:
-        mean = frame.sums(wide).div_(frame.members[:, None])
+        mean = frame.averages(wide.dtype) @ wide
     else:
         counted = frame.part(present).flatten(2).to(wide.dtype)
-        mean = frame.sums(wide * counted) / frame.sums(counted).clamp_min(1)
+        membership = frame.membership.to(wide.dtype)
+        mean = membership @ (wide * counted) / (membership @ counted).clamp_min(1)
     mean = mean.to(part.dtype).unflatten(2, part.shape[2:])
     if frame.complete:
         torch.index_select(mean, 1, frame.grid, out=storage)

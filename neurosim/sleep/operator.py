@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -29,8 +30,12 @@ class Operator:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Operator:
         """The same operator for weights on `device`; half precision computes in single."""
-        wide = torch.promote_types(dtype, torch.float32)
-        return Operator(self.deviation.to(device, wide), self.mean.to(device, wide))
+        return _moved(self, device, torch.promote_types(dtype, torch.float32))
+
+    @cached_property
+    def difference(self) -> Tensor:
+        """What the mean over a grid adds to what the deviation's matrix makes of all weights."""
+        return self.mean - self.deviation
 
     def check(self) -> None:
         """Raise `StabilityError` where the sleep would let weights grow instead of settle."""
@@ -57,12 +62,17 @@ class Operator:
     def _slept(self, weights: Tensor, frame: Frame) -> Tensor:
         means, slept = frame.mean(weights), []
         width = weights.shape[-1] // len(self.deviation)
-        operators = zip(self.deviation, self.mean, strict=True)
+        operators = zip(self.deviation, self.difference, strict=True)
         columns = zip(weights.split(width, -1), means.split(width, -1), strict=True)
-        for (deviation, mean), (w, w_mean) in zip(operators, columns, strict=True):
-            shared = torch.matmul((mean - deviation).T, w_mean).index_select(0, frame.grid)
+        for (deviation, difference), (w, w_mean) in zip(operators, columns, strict=True):
+            shared = torch.matmul(difference.T, w_mean).index_select(0, frame.grid)
             slept.append(torch.baddbmm(shared, deviation.T.expand(len(w), -1, -1), w))
         return slept[0] if len(slept) == 1 else torch.cat(slept, -1)
+
+
+@lru_cache(maxsize=64)  # as many as are kept of a network's circuits and rules
+def _moved(operator: Operator, device: torch.device, dtype: torch.dtype) -> Operator:
+    return Operator(operator.deviation.to(device, dtype), operator.mean.to(device, dtype))
 
 
 def largest_singular_value(matrix: Tensor) -> float:

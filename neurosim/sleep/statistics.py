@@ -15,7 +15,7 @@ count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import NamedTuple
@@ -54,52 +54,80 @@ SNR = LayerStatistics.names().index("snr")
 
 def layer_statistics(layer: LocallyConnected) -> LayerStatistics:
     """All measures of a layer; one wait for the device."""
-    return LayerStatistics(*measure(layer).tolist())
+    return LayerStatistics(*measure([layer])[0].tolist())
 
 
 def lowest_snr(layers: Iterable[LocallyConnected]) -> Tensor:
     """The lowest SNR of all layers that have an interior; infinite if none has."""
-    found = torch.stack([measure(layer)[SNR] for layer in layers])
+    found = measure([*layers])[:, SNR]
     return found.masked_fill(found.isnan(), torch.inf).min()
 
 
 @torch.no_grad()
-def measure(layer: LocallyConnected) -> Tensor:
-    """The measures as a tensor on the layer's device, in the order of `LayerStatistics`.
+def measure(layers: Sequence[LocallyConnected]) -> Tensor:
+    """The measures of some layers, one at least: a row of each, in double, on their device.
 
-    Positions are split into cells, each grid's interior and its border: all measures follow from
-    the cells' means and variances by the law of total variance.
+    Columns are in the order of `LayerStatistics`. Positions are split into cells, each grid's
+    interior and its border: all measures follow from the cells' means and variances by the law of
+    total variance. Layers that have as many cells go through it together: on a GPU it takes longer
+    to start all these operations than to compute them.
     """
-    storage = to_storage(layer.weight.detach(), layer.geometry)
-    storage = storage.to(torch.promote_types(storage.dtype, torch.float32))
-    cells, present = _cells(frame_of(layer)), present_in(layer)
-    if present is None and taps_cpu.can_compile(storage):
-        sums = taps_cpu.sums_of_measures(storage, cells.of, cells.belongs.sum(1))
-    else:
-        sums = _sums(_moments(storage, present, cells))
-    components = storage.shape[0] * storage.shape[2] * storage.shape[3]
-    grids = cells.belongs.shape[0] // 2
-    connections = storage.numel() if present is None else present.sum()
-    divisors = sums.new_tensor([components] * 3 + [components * grids] * 3 + [connections, 1])
-    means = sums / divisors
-    if not cells.interior:
-        means[:3] = torch.nan
-    return torch.cat([means[:6], means[6:].sqrt()]).to(storage.dtype)
+    sums: dict[int, Tensor] = {}
+    divisors: list[Tensor] = []
+    alike: dict[tuple, dict[int, Moments]] = {}
+    for number, layer in enumerate(layers):
+        storage = to_storage(layer.weight.detach(), layer.geometry)
+        storage = storage.to(torch.promote_types(storage.dtype, torch.float32))
+        cells, present = _cells(frame_of(layer), storage.dtype), present_in(layer)
+        divisors.append(_divisors(cells, storage.shape, present))
+        if present is None and taps_cpu.can_compile(storage):
+            sums[number] = taps_cpu.sums_of_measures(storage, cells.of, cells.members)
+        else:
+            kind = (len(storage), len(cells.members), storage.dtype)
+            alike.setdefault(kind, {})[number] = _moments(storage, present, cells)
+    for moments in alike.values():
+        sums |= zip(moments, _sums([*moments.values()]), strict=True)
+    rows = torch.stack([sums[number].double() for number in range(len(layers))])
+    means = rows / torch.stack(divisors)
+    return torch.cat([means[:, :6], means[:, 6:].sqrt()], 1)
 
 
-class Cells(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Cells:
     """The grids of a layer, each split into interior (even numbers) and border (odd)."""
 
     of: Tensor  # (positions,)
     belongs: Tensor  # (2 G, positions), whether each position is in each cell
+    members: Tensor  # (2 G,), in each cell, in double
+    count: Tensor  # (1, 2 G, 1), the same as weights are computed with
+    average: Tensor  # (2 G, positions), rows that average over a cell
     interior: bool  # whether there is any
 
 
 @lru_cache(maxsize=256)
-def _cells(frame: Frame) -> Cells:
+def _cells(frame: Frame, dtype: torch.dtype) -> Cells:
     of = 2 * frame.grid + (~frame.interior).long()
-    numbers = torch.arange(2 * len(frame.members), device=of.device)[:, None]
-    return Cells(of, of == numbers, bool(frame.interior.any()))
+    belongs = of == torch.arange(2 * len(frame.members), device=of.device)[:, None]
+    members = belongs.sum(1).double()
+    average = (belongs / members.clamp_min(1)[:, None]).to(dtype)
+    count = members.to(dtype)[None, :, None]
+    return Cells(of, belongs, members, count, average, bool(frame.interior.any()))
+
+
+def _divisors(cells: Cells, shape: torch.Size, present: Tensor | None) -> Tensor:
+    """What turns `_sums` of weights of this shape into means; NaN where nothing can be told."""
+    known = _known_divisors(cells, shape)
+    if present is None:
+        return known
+    return torch.cat([known[:6], present.sum().double()[None], known[7:]])
+
+
+@lru_cache(maxsize=256)
+def _known_divisors(cells: Cells, shape: torch.Size) -> Tensor:
+    components, grids = shape[0] * shape[2] * shape[3], len(cells.members) // 2
+    interior = components if cells.interior else torch.nan
+    values = [interior] * 3 + [components * grids] * 3 + [shape.numel(), 1]
+    return cells.members.new_tensor(values)
 
 
 class Moments(NamedTuple):
@@ -113,29 +141,35 @@ class Moments(NamedTuple):
 def _moments(taps: Tensor, present: Tensor | None, cells: Cells) -> Moments:
     """Moments over the members of every cell, from weights (taps, positions, C, O)."""
     values = taps.flatten(2)
-    belongs = cells.belongs.to(values.dtype)
     if present is None:
-        count = belongs.sum(1)[None, :, None]
-    else:
-        count = belongs @ present.flatten(2).to(values.dtype)
+        mean = cells.average @ values
+        deviation = mean.index_select(1, cells.of).sub_(values)
+        return Moments(mean, cells.average @ deviation.square_(), cells.count)
+    has, belongs = present.flatten(2).to(values.dtype), cells.belongs.to(values.dtype)
+    count = belongs @ has
     divisor = count.clamp_min(1)
     mean = (belongs @ values).div_(divisor)
-    deviation = mean.index_select(1, cells.of).sub_(values)
-    if present is not None:
-        deviation *= present.flatten(2)
+    deviation = mean.index_select(1, cells.of).sub_(values).mul_(has)
     return Moments(mean, (belongs @ deviation.square_()).div_(divisor), count)
 
 
-def _sums(cells: Moments) -> Tensor:
-    """Sums over components: three measures of the interior, three of all grids, and squares.
+def _sums(layers: Sequence[Moments]) -> list[Tensor]:
+    """Sums over components, of every layer: three measures of the interior, three of all grids.
 
-    The last two are those of deviations from the grid's mean, and of the weights.
+    And two of squares: of deviations from the grid's mean, and of the weights.
     """
+    cells = layers[0]
+    if len(layers) > 1:
+        complete = [m._replace(count=m.count.expand_as(m.mean)) for m in layers]
+        cells = Moments(*(torch.cat(parts, 2) for parts in zip(*complete, strict=True)))
     interior = _pooled(Moments(*(part[:, 0::2] for part in cells)), dim=1)
     grids = _pooled(Moments(*(part.unflatten(1, (-1, 2)) for part in cells)), dim=2)
-    deviations = (grids.count * grids.variance).sum()
-    means = (grids.count * grids.mean.square()).sum()
-    return torch.stack([*_measures(interior), *_measures(grids), deviations, deviations + means])
+    deviations = (grids.count * grids.variance).sum(1)
+    squares = deviations + (grids.count * grids.mean.square()).sum(1)
+    of_grids = (measured.sum(1) for measured in _measures(grids))
+    found = torch.stack([*_measures(interior), *of_grids, deviations, squares])
+    widths = [m.mean.shape[2] for m in layers]
+    return [part.sum((1, 2)) for part in found.split(widths, 2)]
 
 
 def _pooled(cells: Moments, dim: int) -> Moments:
@@ -148,12 +182,12 @@ def _pooled(cells: Moments, dim: int) -> Moments:
 
 
 def _measures(moments: Moments) -> tuple[Tensor, Tensor, Tensor]:
-    """The three measures, summed over components (and grids).
+    """The three measures of every component.
 
-    A component that is 0 in every neuron has neither signal nor noise: it counts as 0.
+    One that is 0 in every neuron has neither signal nor noise: it counts as 0.
     """
     signal, noise = moments.mean.square(), moments.variance
     nothing = (signal == 0) & (noise == 0)
     snr = (signal / noise).masked_fill_(nothing, 0)
     inverse = (noise / signal).masked_fill_(nothing, 0)
-    return snr.sum(), inverse.sum(), snr.sqrt().sum()
+    return snr, inverse, snr.sqrt()

@@ -51,8 +51,8 @@ def _over_means(storage: Tensor, order: Tensor, bounds: Tensor, *, share: bool) 
 
 
 def sums_of_measures(storage: Tensor, cells: Tensor, members: Tensor) -> Tensor:
-    """The eight sums of `statistics._sums`, over all taps."""
-    of, sizes = cells.numpy(), members.to(torch.float64).numpy()
+    """The eight sums of `statistics._sums`, over all taps; sizes of cells are in double."""
+    of, sizes = cells.numpy(), members.numpy()
     found = _over_taps(_sums_of_measures, storage, of, sizes)
     return torch.from_numpy(np.concatenate(found).sum(0))
 

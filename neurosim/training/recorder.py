@@ -227,7 +227,7 @@ class Recorder:
         """(layers, measures) of all local layers; one wait for the device."""
         if not self.local:
             return np.empty((0, len(LayerStatistics.names())))
-        return torch.stack([measure(layer) for layer in self.local.values()]).double().cpu().numpy()
+        return measure([*self.local.values()]).cpu().numpy()
 
     def gradient_norms(self) -> np.ndarray | None:
         """Norms of all weights' gradients, if they are to be recorded; one wait for the device."""

@@ -120,7 +120,6 @@ def test_precision_and_damage() -> None:
         rough = layer_of((9, 9), kernel_size=3, padding=1, dtype=dtype)
         with torch.no_grad():
             rough.weight.copy_(layer.weight)
-        assert measure(rough).dtype == torch.float32
         found = layer_statistics(rough)
         assert found.grid_snr == pytest.approx(exact.grid_snr, rel=rel)
         assert found.norm == pytest.approx(exact.norm, rel=0.01)
@@ -155,12 +154,27 @@ def test_the_compiled_sums_are_those_of_torch(dtype: torch.dtype) -> None:
     with torch.no_grad():
         layer.weight[:, :, 0, 0] = 0  # components without signal or noise
     storage = to_storage(layer.weight.detach(), layer.geometry)
-    cells = statistics._cells(frame_of(layer))
-    expected = statistics._sums(statistics._moments(storage, None, cells))
-    found = taps_cpu.sums_of_measures(storage, cells.of, cells.belongs.sum(1))
+    cells = statistics._cells(frame_of(layer), dtype)
+    (expected,) = statistics._sums([statistics._moments(storage, None, cells)])
+    found = taps_cpu.sums_of_measures(storage, cells.of, cells.members)
     assert torch.isfinite(expected).sum() >= 2
     tolerance = 1e-4 if dtype == torch.float32 else 1e-11
     torch.testing.assert_close(found.to(dtype), expected, rtol=tolerance, atol=0)
+
+
+def test_layers_measured_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other sizes, dtypes and kernels, with and without absent connections, in their order."""
+    monkeypatch.setattr(taps_cpu, "can_compile", lambda storage: False)
+    layers = [layer_of(size, **arguments) for size, arguments in CASES.values()]
+    layers += [
+        layer_of((9, 7), kernel_size=3, dtype=torch.float32),
+        layer_of((8, 8), seed=5, kernel_size=3),
+    ]
+    sever_weights(layers[-1], 0.3)
+    found = measure(layers)
+    for row, layer in zip(found, layers, strict=True):
+        wanted, rel = expected(layer), 1e-9 if layer.weight.dtype == torch.float64 else 1e-4
+        assert_same(LayerStatistics(*row.tolist()), wanted, rel)
 
 
 @pytest.mark.parametrize("border", ["share", "exclude"])
