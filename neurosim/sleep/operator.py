@@ -70,7 +70,7 @@ class Operator:
         return slept[0] if len(slept) == 1 else torch.cat(slept, -1)
 
 
-@lru_cache(maxsize=64)  # as many as are kept of a network's circuits and rules
+@lru_cache(maxsize=16)  # as many as `circuit` and `hebbian` keep
 def _moved(operator: Operator, device: torch.device, dtype: torch.dtype) -> Operator:
     return Operator(operator.deviation.to(device, dtype), operator.mean.to(device, dtype))
 
