@@ -173,6 +173,30 @@ def test_every_padding(padding_mode, padding):
     torch.testing.assert_close(to_local(conv, x, init="copy")(x), conv(x))
 
 
+@pytest.mark.parametrize(
+    "name", ["resnet26d", "resnext50_32x4d", "efficientnet_b0", "convnext_atto", "ghostnet_100"]
+)
+def test_models_of_timm(name):
+    """Deep stems, groups, depthwise filters, patches, cheap maps: where timm is installed."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    model: Any = timm.create_model(name, num_classes=10).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1)  # some blocks begin as if they were not there,
+            module.train()  # and without a batch's own statistics all but nothing comes out
+    x = torch.randn(2, 3, 64, 64)
+    local = to_local(model, x, init="copy")
+    assert not any(isinstance(module, nn.Conv2d) for module in local.modules())
+    again, spread = to_conv(local)
+    assert spread.keys() == {n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(local(x), expected, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(again(x), expected, rtol=1e-5, atol=1e-6)
+    assert expected.std() > 0.05
+
+
 def test_everything_else_stays():
     model = separable()
     model.norm.eval()
