@@ -24,6 +24,7 @@ from experiments.convergence import ConvergenceStudy, run_study
 from experiments.registry import EXPERIMENTS, EXPORTS, Entry, load
 from experiments.report import Report, RunOptions, as_json
 from neurosim.errors import Interrupted, InvalidArgument, NeurosimError, require, require_choice
+from neurosim.progress import notices
 from neurosim.recording import RunReader, describe_lines, describe_values
 
 
@@ -62,8 +63,10 @@ class Call(NamedTuple):
 
     def run(self) -> int:
         """Run it and print what it found, as its options say; the exit code."""
-        found = self.function(*self.values.args, **self.values.kwargs)
         options = self.values.arguments.get("options")
+        quiet = options is not None and getattr(options, "quiet", False)
+        with contextlib.nullcontext() if quiet else notices(_explain):
+            found = self.function(*self.values.args, **self.values.kwargs)
         if isinstance(found, Report) and options is not None and options.json:
             print(found.as_json())
         elif isinstance(found, Report) and not (options is not None and options.quiet):
@@ -190,6 +193,10 @@ def _without_box(text: str) -> str:
     parts = re.split(r"\n\W*─{8,}\W*\n", text.strip())
     words = (" ".join(re.sub(r"[│╭╮╰╯]|─{2,}.*|─ .* ─", " ", part).split()) for part in parts)
     return "; ".join(word for word in words if word)
+
+
+def _explain(wait: str) -> None:
+    print(f"neurosim: {wait}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

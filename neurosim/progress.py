@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
 T = TypeVar("T")
@@ -112,6 +113,26 @@ class StatusLine:
 
     def _print(self, text: str, end: str = "\n") -> None:
         print(text, end=end, file=self.stream, flush=True)
+
+
+_heard: Callable[[str], None] | None = None  # by whom
+
+
+def notice(text: str) -> None:
+    """Tell whoever listens why they wait; a library says nothing by itself."""
+    if _heard is not None:
+        _heard(text)
+
+
+@contextmanager
+def notices(hear: Callable[[str], None]) -> Iterator[None]:
+    """Listen, within the block."""
+    global _heard
+    before, _heard = _heard, hear
+    try:
+        yield
+    finally:
+        _heard = before
 
 
 def duration(seconds: float) -> str:
