@@ -8,6 +8,7 @@ So tests marked `gpu` find here what forgets to move its tensors. They say nothi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -253,5 +254,6 @@ def install() -> None:
     patch.setattr(device, "set_rng_state", lambda state, *_: default.set_state(state))
     seed = torch.manual_seed
     patch.setattr(torch, "manual_seed", lambda n: [default.manual_seed(n), seed(n)][1])
+    patch.setitem(sys.modules, "neurosim.sleep.presentation_triton", None)  # no operator of torch
     _Operations().__enter__()
     _Functions().__enter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -95,7 +96,7 @@ class Circuit:
 
         weights = weights.contiguous()
         fast = presentation_cpu.can_compile(weights, response)
-        passes = presentation_cpu if fast else presentation
+        passes, euler = presentation_cpu if fast else presentation, _euler_of(weights, response)
         m, change = torch.zeros_like(weights), torch.zeros_like(weights)  # change = w - w_init
         r = torch.zeros_like(weights[:, 0])
         inhibition = r.new_zeros(len(frame.members), r.shape[1])
@@ -106,7 +107,7 @@ class Circuit:
             etas = plasticity.step_rates(response, number, 1, response.steps)[:, 0]
             now = Moving(r, inhibition, m_x, change_x)
             held = Held(start, energy, etas, momentum, gamma, response, frame)
-            then = passes.euler(now, held)
+            then = euler(now, held)
             r, inhibition = then.r, then.inhibition
             across = presentation.map_across(etas, momentum, gamma)
             (a, b), (c, d) = across.tolist()
@@ -132,6 +133,17 @@ class Circuit:
             noise=noise,
         )
         return plasticity
+
+
+def _euler_of(weights: Tensor, response: Response) -> Callable[[Moving, Held], Moving]:
+    """The fastest form of `presentation.euler` for such weights."""
+    if presentation_cpu.can_compile(weights, response):
+        return presentation_cpu.euler
+    try:
+        from neurosim.sleep import presentation_triton
+    except (ImportError, RuntimeError):  # not installed, or a version that wants a GPU
+        return presentation.euler
+    return presentation_triton.euler if presentation_triton.can_run(weights) else presentation.euler
 
 
 @lru_cache(maxsize=16)

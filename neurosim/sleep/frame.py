@@ -95,10 +95,21 @@ class Frame:
         return self.grid == torch.arange(len(self.members), device=self.grid.device)[:, None]
 
     @cached_property
-    def in_order(self) -> tuple[Tensor, Tensor]:
-        """Positions, those of a grid after each other, and where each grid starts, and the end."""
+    def neurons(self) -> tuple[Tensor, Tensor]:
+        """Those that take part, a grid's after each other; where each grid starts, and the end."""
         ends = self.members.cumsum(0)
-        return self.positions[self.grid.argsort(stable=True)], torch.cat([ends.new_zeros(1), ends])
+        return self.grid.argsort(stable=True), torch.cat([ends.new_zeros(1), ends])
+
+    @cached_property
+    def in_order(self) -> tuple[Tensor, Tensor]:
+        """The same by their positions."""
+        order, bounds = self.neurons
+        return self.positions[order], bounds
+
+    @cached_property
+    def largest(self) -> int:
+        """Members of the largest grid."""
+        return int(self.members.max())
 
     def part(self, storage: Tensor) -> Tensor:
         """Storage (taps, positions, ...) of the positions that take part: a view if all do."""

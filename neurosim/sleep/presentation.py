@@ -6,7 +6,7 @@ and the inhibition of the neuron's grid (`euler`); what m_i and w_i have across 
 map for all neurons (`map_across`).
 
 Neurons are (positions P, outputs O), their weights (P, D, O), grids (G, O). `presentation_cpu` has
-the same, compiled.
+the same, compiled, `presentation_triton` the steps for GPUs.
 """
 
 from __future__ import annotations

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +88,42 @@ def test_what_is_not_compiled() -> None:
     assert not presentation_cpu.can_compile(weights, InstantResponse(5))
     assert not presentation_cpu.can_compile(weights.bfloat16(), FINE)
     assert not presentation_cpu.can_compile(weights.to("meta"), FINE)
+
+
+def test_triton_in_its_interpreter() -> None:
+    """All steps in one kernel, for grids of one and of many neurons."""
+    pytest.importorskip("triton")
+    script = Path(__file__).with_name("triton_by_hand.py")
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    if "only 0-dimensional arrays can be converted" in done.stderr:
+        pytest.skip("Triton's interpreter and numpy do not fit together (3.6 and 2.5 do not)")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["equal"]
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp64"])
+@pytest.mark.parametrize("instant", [False, True])
+@pytest.mark.parametrize(("members", "columns"), [(1, 16), (128, 16), (4096, 1)])
+def test_compiles_for_hopper(dtype: str, instant: bool, members: int, columns: int) -> None:
+    """Without a GPU: the state of a grid fits into registers, but for very large ones."""
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    presentation_triton = pytest.importorskip("neurosim.sleep.presentation_triton")
+    function = presentation_triton._euler
+    fixed = {"STEPS": 150, "INSTANT": instant, "MEMBERS": members, "COLUMNS": columns}
+    kinds = {"order": "*i64", "bounds": "*i64", "outputs": "i32"}
+    kinds |= dict.fromkeys(fixed, "constexpr")
+    source = ASTSource(
+        fn=function,
+        signature={name: kinds.get(name, f"*{dtype}") for name in function.arg_names},
+        constexprs=fixed,
+    )
+    options = {"num_warps": presentation_triton.WARPS}
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    assert compiled.metadata.shared <= 227 * 1024
+    assert "cubin" in compiled.asm
