@@ -1,4 +1,4 @@
-"""From settings to what is trained: the data and the network."""
+"""From settings to what is trained: the data and the network, and whether they fit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from neurosim.data import Augment, Dataset, Distortion, Files, distortion, load
+from neurosim.errors import InvalidArgument, require
 from neurosim.models import (
     deep,
     free,
@@ -93,6 +95,22 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
         return network
     layers = OrderedDict([("permute", PermutePixels(size)), *network.named_children()])
     return nn.Sequential(layers)
+
+
+def check_network(
+    network: nn.Module, data: Dataset, size: tuple[int, int], device: torch.device
+) -> None:
+    """Refuse a network that does not fit the images or their classes."""
+    shape = (data.channels, *size)
+    try:
+        with torch.no_grad():
+            output = network.eval()(torch.zeros(1, *shape, device=device))
+    except RuntimeError as error:
+        raise InvalidArgument(f"network must take images of shape {shape}: {error}") from error
+    network.train()
+    expected = f"(n, {data.classes}), as {data.name} has {data.classes} classes"
+    got = tuple(output.shape)
+    require(got == (1, data.classes), "output of network", got, f"of shape {expected}")
 
 
 def _network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn.Module:

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from neurosim.data import Augment, Dataset, Distortion, Loader
 from neurosim.data.random import generator
-from neurosim.errors import Diverged, Interrupted, InvalidArgument, RunFileError, require
-from neurosim.recording import RunReader, Status
+from neurosim.errors import Diverged, Interrupted, InvalidArgument
+from neurosim.recording import Status
 from neurosim.sleep import (
     BelowSNR,
     Moment,
@@ -30,12 +29,13 @@ from neurosim.training.build import (
     build_copies,
     build_data,
     build_network,
+    check_network,
 )
-from neurosim.training.checkpoint import CheckpointError, check_same
 from neurosim.training.display import Display
 from neurosim.training.distributed import Processes, join_processes
 from neurosim.training.evaluation import Evaluation, evaluate, recalibrate
 from neurosim.training.interrupt import StopRequest
+from neurosim.training.keeper import Keeper
 from neurosim.training.meters import Clock, Means
 from neurosim.training.optimisation import build_optimizer, learning_rate, set_learning_rate
 from neurosim.training.place import Place, Result
@@ -104,22 +104,21 @@ class Training:
             mode = "reduce-overhead" if wake.cuda_graphs else None
             self.network = torch.compile(wrapped, mode=mode)
         self.sleep, self.schedule = settings.sleep.build() or (None, None)
-        self._check_network(data)
+        check_network(self.model, data, self.test_loader.image_size, device)
+        self._check_sleep()
 
         self.loss, self.seen, self.at = Means(processes), Means(processes, 2), Progress()
         self.state = State(
             self.model, self.optimizer, self.scaler, self.loss, self.seen, self.at, processes
         )
-        self.recorder: Recorder | None = None  # of the first process
-        self.run_id = ""
-        # What has to be known of the data to use the network without them.
-        self.shown: dict[str, Any] = {
+        shown = {
             "classes": data.classes,
             "channels": data.channels,
             "size": list(size),
             "mean": list(data.mean),
             "std": list(data.std),
         }
+        self.keeper = Keeper(settings, place, self.state, shown, [*self.splits])
 
         # Shown, and without influence on results.
         self.clock = Clock()
@@ -149,35 +148,30 @@ class Training:
             world=self.processes.world,
         )
 
-    def _check_network(self, data: Dataset) -> None:
-        """Refuse a network that does not fit the images, their classes or the sleep."""
-        if self.sleep is not None:
-            self.sleep.check(self.model)
-            layers = local_layers(self.model).values()
-            if isinstance(self.schedule, BelowSNR) and not any(
-                frame_of(layer).interior.any() for layer in layers
-            ):
-                raise InvalidArgument(
-                    "--below-snr needs a locally connected layer with interior positions, over "
-                    "which SNR is taken: others sleep --every so many batches"
-                )
-        shape = (data.channels, *self.test_loader.image_size)
-        image = torch.zeros(1, *shape, device=self.processes.device)
-        try:
-            with torch.no_grad():
-                output = self.model.eval()(image)
-        except RuntimeError as error:
-            raise InvalidArgument(f"network must take images of shape {shape}: {error}") from error
-        self.model.train()
-        expected = f"(n, {data.classes}), as {data.name} has {data.classes} classes"
-        got = tuple(output.shape)
-        require(got == (1, data.classes), "output of network", got, f"of shape {expected}")
+    def _check_sleep(self) -> None:
+        """Refuse a network that the sleep does not fit."""
+        if self.sleep is None:
+            return
+        self.sleep.check(self.model)
+        layers = local_layers(self.model).values()
+        if isinstance(self.schedule, BelowSNR) and not any(
+            frame_of(layer).interior.any() for layer in layers
+        ):
+            raise InvalidArgument(
+                "--below-snr needs a locally connected layer with interior positions, over "
+                "which SNR is taken: others sleep --every so many batches"
+            )
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The first process's, once the run file is open."""
+        return self.keeper.recorder
 
     def run(self) -> Result:
         """Train to the end, or to the first thing that forbids it."""
-        if self.place.resume:
-            self._restore()
-        self.processes.lead(self._open)
+        if self.place.resume and self.keeper.restore():
+            self.display.resume(self.at.step)
+        self.keeper.open()
         status, message = Status.FAILED, ""
         try:
             with StopRequest() as stop:
@@ -380,6 +374,11 @@ class Training:
         if self.recorder and due:
             self.recorder.snapshot(self.at.step)
 
+    def _save(self) -> None:
+        """Write a checkpoint, but not of what has diverged."""
+        self._finite_loss()
+        self.keeper.save()
+
     def _finite_loss(self) -> float:
         """Mean loss since the last record; NaN and Inf end the run."""
         (loss,) = self.loss.values()
@@ -404,74 +403,6 @@ class Training:
                 f"stopped by {stop.asked or 'another process'} after step {self.at.step} and "
                 "saved: go on with --resume"
             )
-
-    # The run file and checkpoints
-
-    def _open(self) -> None:
-        """Begin the run file, or go on with it; old checkpoints give way to a new run's."""
-        path, checkpoints = self.place.run_file, self.place.checkpoints
-        resume = self.place.resume and path.exists()
-        if checkpoints.paths() and not (resume or self.place.overwrite):
-            raise InvalidArgument(
-                f"{checkpoints.folder} has checkpoints already: pass --resume to go on from "
-                "them, --overwrite to discard them, or choose another place"
-            )
-        self.recorder = Recorder(
-            path,
-            self.settings,
-            self.model,
-            self.processes.device,
-            splits=tuple(self.splits),
-            resume=resume,
-            overwrite=self.place.overwrite,
-        )
-        with RunReader(path) as run:
-            self.run_id = run.attributes["run_id"]
-        if not resume:
-            checkpoints.remove()
-
-    def _save(self) -> None:
-        """Write a checkpoint, once everything up to it is in the run file."""
-        self._finite_loss()
-        saved = {
-            "run": self.run_id,
-            "settings": self.settings.as_json(),
-            "shown": self.shown,
-            **self.state.save(),
-        }
-
-        def write() -> None:
-            if self.recorder:
-                self.recorder.flush()
-            self.place.checkpoints.save(self.at.step, saved)
-
-        self.processes.lead(write)
-
-    def _restore(self) -> None:
-        """Go on from the newest checkpoint, if there is one, of the run that the file holds."""
-        path, checkpoints = self.place.run_file, self.place.checkpoints
-        saved = checkpoints.load(self.processes.device)
-        if not path.exists():
-            if saved is not None:
-                raise RunFileError(
-                    f"{path}: no such file, but checkpoints of its run are in "
-                    f"{checkpoints.folder}: put it back, or remove them"
-                )
-            return
-        with RunReader(path) as run:
-            check_same(run.config, self.settings.as_json(), path)
-            run_id = run.attributes["run_id"]
-        if saved is None:
-            return
-        if saved["run"] != run_id:
-            raise CheckpointError(f"{checkpoints.folder}: belongs to another run than {path}")
-        try:
-            self.state.load(saved)
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                f"{checkpoints.folder}: its newest checkpoint does not fit this network: {error}"
-            ) from error
-        self.display.resume(self.at.step)
 
 
 def _seed(purpose: str, seed: int, number: int) -> int:

@@ -1,0 +1,103 @@
+"""What a run leaves behind: its run file, and checkpoints that it goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from neurosim.errors import InvalidArgument, RunFileError
+from neurosim.recording import RunReader
+from neurosim.training.checkpoint import CheckpointError, check_same
+from neurosim.training.place import Place
+from neurosim.training.recorder import Recorder
+from neurosim.training.settings import TrainSettings
+from neurosim.training.state import State
+
+
+class Keeper:
+    """Begins or continues the run file of a run, and saves and restores its state beside it.
+
+    All processes of a run call these methods; only the first one writes.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        place: Place,
+        state: State,
+        shown: dict[str, Any],
+        splits: Sequence[str],
+    ) -> None:
+        self.settings, self.place, self.state = settings, place, state
+        self.shown = shown  # what has to be known of the data to use the network without them
+        self.splits = tuple(splits)
+        self.recorder: Recorder | None = None  # of the first process
+        self._run_id = ""
+
+    def open(self) -> None:
+        """Begin the run file, or go on with it; old checkpoints give way to a new run's."""
+        self.state.processes.lead(self._open)
+
+    def _open(self) -> None:
+        path, checkpoints = self.place.run_file, self.place.checkpoints
+        resume = self.place.resume and path.exists()
+        if checkpoints.paths() and not (resume or self.place.overwrite):
+            raise InvalidArgument(
+                f"{checkpoints.folder} has checkpoints already: pass --resume to go on from "
+                "them, --overwrite to discard them, or choose another place"
+            )
+        self.recorder = Recorder(
+            path,
+            self.settings,
+            self.state.model,
+            self.state.processes.device,
+            splits=self.splits,
+            resume=resume,
+            overwrite=self.place.overwrite,
+        )
+        with RunReader(path) as run:
+            self._run_id = run.attributes["run_id"]
+        if not resume:
+            checkpoints.remove()
+
+    def save(self) -> None:
+        """Write a checkpoint, once everything up to it is in the run file."""
+        saved = {
+            "run": self._run_id,
+            "settings": self.settings.as_json(),
+            "shown": self.shown,
+            **self.state.save(),
+        }
+
+        def write() -> None:
+            if self.recorder:
+                self.recorder.flush()
+            self.place.checkpoints.save(self.state.progress.step, saved)
+
+        self.state.processes.lead(write)
+
+    def restore(self) -> bool:
+        """Go on from the newest checkpoint of the run that the file holds, if there is one."""
+        path, checkpoints = self.place.run_file, self.place.checkpoints
+        saved = checkpoints.load(self.state.processes.device)
+        if not path.exists():
+            if saved is not None:
+                raise RunFileError(
+                    f"{path}: no such file, but checkpoints of its run are in "
+                    f"{checkpoints.folder}: put it back, or remove them"
+                )
+            return False
+        with RunReader(path) as run:
+            check_same(run.config, self.settings.as_json(), path)
+            run_id = run.attributes["run_id"]
+        if saved is None:
+            return False
+        if saved["run"] != run_id:
+            raise CheckpointError(f"{checkpoints.folder}: belongs to another run than {path}")
+        try:
+            self.state.load(saved)
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{checkpoints.folder}: its newest checkpoint does not fit this network: {error}"
+            ) from error
+        return True
