@@ -1,221 +1,40 @@
-"""Official files, written here in exactly their formats, and what happens when they are not."""
+"""Official files are read as published, and one sentence says what is wrong with others."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import os
-import pickle
 import struct
 import sys
-import tarfile
-import threading
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from official_files import (
+    Files,
+    Register,
+    check,
+    cifar10_files,
+    cifar100_files,
+    md5,
+    mnist_files,
+    put,
+    random_images,
+    tar_gz,
+    tiny_files,
+    zipped,
+)
 from scipy.io import savemat
 
-from neurosim.data import DATASETS, DataError, Dataset, Images, data_folder, load
-from neurosim.data.catalogue import SOURCES, Source, TinyImageNet
-from neurosim.data.official import Member, Official
-from neurosim.data.unpickle import read_pickle
+from neurosim.data import DATASETS, DataError, Images, data_folder, load
+from neurosim.data.catalogue import SOURCES, TinyImageNet
 from neurosim.errors import InvalidArgument
-
-Files = dict[str, bytes]
-
-
-# Writers of the official formats
-
-
-def random_images(count: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(count).integers(0, 256, (count, *shape)).astype(np.uint8)
-
-
-def idx(array: np.ndarray) -> bytes:
-    """The idx format: magic number, lengths of the axes, bytes."""
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def mnist_files() -> tuple[Files, dict[str, np.ndarray]]:
-    arrays = {
-        "train-images-idx3-ubyte": random_images(12, 28, 28),
-        "train-labels-idx1-ubyte": np.arange(12, dtype=np.uint8) % 10,
-        "t10k-images-idx3-ubyte": random_images(7, 28, 28),
-        "t10k-labels-idx1-ubyte": np.arange(7, dtype=np.uint8),
-    }
-    return {name: idx(array) for name, array in arrays.items()}, arrays
-
-
-def python2(content: object) -> bytes:
-    """What Python 2 pickled under protocol 2: byte strings, and arrays under numpy's old names."""
-    if content is None:
-        return pickle.NONE
-    if isinstance(content, bool):
-        return pickle.NEWTRUE if content else pickle.NEWFALSE
-    if isinstance(content, int):
-        return pickle.BININT + struct.pack("<i", content)
-    if isinstance(content, bytes) and len(content) < 256:
-        return pickle.SHORT_BINSTRING + bytes([len(content)]) + content
-    if isinstance(content, bytes):
-        return pickle.BINSTRING + struct.pack("<i", len(content)) + content
-    if isinstance(content, np.ndarray):
-        dtype = global_("numpy", "dtype") + python2((b"u1", 0, 1)) + pickle.REDUCE
-        dtype += python2((3, b"|", None, None, None, -1, -1, 0)) + pickle.BUILD
-        empty = global_("numpy.core.multiarray", "_reconstruct") + pickle.MARK
-        empty += global_("numpy", "ndarray") + python2((0,)) + python2(b"b")
-        shape = python2(1) + python2(content.shape)
-        state = shape + dtype + python2(False) + python2(content.tobytes())
-        return (
-            empty + pickle.TUPLE + pickle.REDUCE + pickle.MARK + state + pickle.TUPLE + pickle.BUILD
-        )
-    if isinstance(content, tuple):
-        return pickle.MARK + b"".join(map(python2, content)) + pickle.TUPLE
-    if isinstance(content, list):
-        return pickle.EMPTY_LIST + pickle.MARK + b"".join(map(python2, content)) + pickle.APPENDS
-    assert isinstance(content, dict)
-    items = b"".join(python2(key) + python2(value) for key, value in content.items())
-    return pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
-
-
-def python2_pickle(content: object) -> bytes:
-    return pickle.PROTO + b"\x02" + python2(content) + pickle.STOP
-
-
-def global_(module: str, name: str) -> bytes:
-    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
-
-
-def cifar_batch(images: np.ndarray, labels: dict[bytes, list[int]]) -> bytes:
-    """Rows of 3,072: red, green, blue, each row by row."""
-    rows = np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(len(images), -1))
-    names = [f"{number}.png".encode() for number in range(len(images))]
-    return python2_pickle({b"data": rows, b"filenames": names, b"batch_label": b"x", **labels})
-
-
-def cifar10_files() -> tuple[Files, np.ndarray, list[int]]:
-    images, labels = random_images(18, 32, 32, 3), [number % 10 for number in range(18)]
-    batches = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
-    files = {
-        f"cifar-10-batches-py/{name}": cifar_batch(
-            images[3 * batch : 3 * batch + 3], {b"labels": labels[3 * batch : 3 * batch + 3]}
-        )
-        for batch, name in enumerate(batches)
-    }
-    meta = {
-        b"num_cases_per_batch": 3,
-        b"num_vis": 3072,
-        b"label_names": [b"c%d" % i for i in range(10)],
-    }
-    return files | {"cifar-10-batches-py/batches.meta": python2_pickle(meta)}, images, labels
-
-
-def cifar100_files() -> tuple[Files, np.ndarray, list[int]]:
-    images, fine = random_images(9, 32, 32, 3), [11 * number for number in range(9)]
-    names = [b"fine%d" % label for label in range(100)]
-    parts = {"train": slice(0, 6), "test": slice(6, 9)}
-    files = {
-        f"cifar-100-python/{name}": cifar_batch(
-            images[part], {b"fine_labels": fine[part], b"coarse_labels": [0] * len(fine[part])}
-        )
-        for name, part in parts.items()
-    }
-    meta = {b"fine_label_names": names, b"coarse_label_names": [b"coarse"] * 20}
-    return files | {"cifar-100-python/meta": python2_pickle(meta)}, images, fine
-
-
-def tar_gz(files: Files) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-def tiny_files() -> Files:
-    """Two classes of two training images, two validation images, one of them grey."""
-    root, files = "tiny-imagenet-200", {}
-
-    def jpeg(number: int, mode: str = "RGB") -> bytes:
-        file, level = io.BytesIO(), 40 * number
-        Image.new(mode, (64, 64), (level, 0, 0) if mode == "RGB" else level).save(file, "JPEG")
-        return file.getvalue()
-
-    for number, kind in enumerate(("n02", "n01", "n02", "n01")):
-        files[f"{root}/train/{kind}/images/{kind}_{number}.JPEG"] = jpeg(number)
-    files[f"{root}/train/n01/n01_boxes.txt"] = b"n01_1.JPEG\t0\t0\t63\t63\n"
-    files[f"{root}/val/images/val_0.JPEG"] = jpeg(5)
-    files[f"{root}/val/images/val_1.JPEG"] = jpeg(4, "L")
-    files[f"{root}/val/val_annotations.txt"] = (
-        b"val_0.JPEG\tn02\t0\t0\t63\t63\nval_1.JPEG\tn01\t0\t0\t63\t63\n"
-    )
-    files[f"{root}/test/images/test_0.JPEG"] = jpeg(6)
-    files[f"{root}/wnids.txt"] = b"n02\nn01\n"
-    return files
-
-
-def zipped(files: Files) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return file.getvalue()
-
-
-# Putting them where they belong
-
-
-def put(folder: Path, files: Files) -> None:
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-
-
-def md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest()
-
-
-Register = Callable[[str, Files, Files], None]
-
-
-@pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Register:
-    """Make these the official files of a data set: as published, and as unpacked."""
-
-    def replaced(file: Official, published: Files, unpacked: Files) -> Official:
-        members = tuple(Member(m.name, md5(unpacked[m.name])) for m in file.members)
-        return replace(file, md5=md5(published[file.name]), members=members)
-
-    def register(name: str, published: Files, unpacked: Files) -> None:
-        source = SOURCES[name]
-        assert isinstance(source, Source)
-        files = tuple(replaced(file, published, unpacked) for file in source.files)
-        monkeypatch.setitem(SOURCES, name, replace(source, files=files))
-
-    return register
-
-
-def check(data: Dataset, images: np.ndarray, labels: list[int], train: int) -> None:
-    """The images and labels, the first of them to train with."""
-    for split, part in ((data.train, slice(0, train)), (data.test, slice(train, None))):
-        assert isinstance(split, Images)
-        np.testing.assert_array_equal(split.images.numpy(), images[part])
-        assert split.labels.tolist() == labels[part]
-
-
-# Reading them
 
 
 def test_known_names() -> None:
@@ -475,136 +294,6 @@ def test_where_data_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert data_folder() == Path.home() / ".cache/neurosim"
     assert data_folder("~/mine") == Path.home() / "mine"
-
-
-# Downloads, from a server on this machine
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    published = tmp_path / "published"
-    published.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=published)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", published
-        server.shutdown()
-
-
-def test_downloads(
-    tmp_path: Path,
-    register: Register,
-    server: tuple[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytest.importorskip("pooch")
-    url, published = server
-    files, images, labels = cifar10_files()
-    archive = {"cifar-10-python.tar.gz": tar_gz(files)}
-    register("cifar10", archive, files)
-    source = SOURCES["cifar10"]
-    assert isinstance(source, Source)
-    (file,) = source.files
-    file = replace(file, url=f"{url}/{file.name}")
-    monkeypatch.setitem(SOURCES, "cifar10", replace(source, files=(file,)))
-    folder = tmp_path / "data"
-    with pytest.raises(DataError, match=r"could not be downloaded \(HTTPError\): put cifar-10"):
-        load("cifar10", folder)
-    put(published, {file.name: b"something else"})
-    with pytest.raises(DataError, match=r"could not be downloaded \(ValueError\): .*md5"):
-        load("cifar10", folder)
-    assert not (folder / "cifar10" / file.name).exists()
-    put(published, archive)
-    check(load("cifar10", folder), images, labels, 15)
-    (published / file.name).unlink()
-    check(load("cifar10", folder), images, labels, 15)  # from what was downloaded
-
-
-def test_without_pooch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(DataError, match="pooch, which would download it, is not installed"):
-        load("svhn", tmp_path)
-
-
-# Pickles
-
-
-class Evil:
-    """Calls a function when it is unpickled."""
-
-    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return self.call
-
-
-def test_a_malicious_batch_is_refused_and_runs_nothing(tmp_path: Path, register: Register) -> None:
-    trace = tmp_path / "executed"
-    files, *_ = cifar10_files()
-    evil = pickle.dumps({"data": Evil(os.mkdir, str(trace))}, 2)
-    files["cifar-10-batches-py/data_batch_2"] = evil
-    register("cifar10", {"cifar-10-python.tar.gz": tar_gz(files)}, files)
-    put(tmp_path, files)
-    with pytest.raises(DataError, match=r"data_batch_2 is refused, .* it refers to \w+\.mkdir"):
-        load("cifar10", tmp_path)
-    assert not trace.exists()
-    pickle.loads(evil)  # the pickle does what it should be prevented from doing
-    assert trace.exists()
-
-
-ARRAY, DTYPE = global_("numpy.core.multiarray", "_reconstruct"), global_("numpy", "dtype")
-
-
-@pytest.mark.parametrize(
-    "evil",
-    [
-        pickle.dumps(Evil(eval, "1"), 0),
-        pickle.dumps({"a": [Evil(exec, "1")]}, 4),
-        pickle.dumps(Evil(np.load, "x", None, True), 5),
-        pickle.dumps(Evil(getattr, dict, "clear"), 2),
-        pickle.dumps(np.array([object()]), 2),
-        pickle.dumps(np.zeros(3), 2),  # not bytes
-        pickle.dumps({"a": np.float64(3)}, 2),
-        pickle.dumps(Path("x"), 2),
-        b"\x80\x02" + global_("numpy", "memmap") + b".",
-        b"\x80\x02" + global_("numpy.core.multiarray", "scalar") + b".",
-        b"\x80\x02" + ARRAY + b"}b.",  # to set attributes of what stands for numpy's names
-        b"\x80\x02" + DTYPE + b"}U\x01aU\x01bsb.",
-        b"\x80\x02" + DTYPE + b"U\x01O\x85R.",  # objects
-        b"\x80\x02" + ARRAY + b")R(K\x01M\xff\xff\x85NNU\x01xtb.",  # no dtype
-        b"\x80\x02" + ARRAY + b")R(K\x01M\xff\xff\x85" + DTYPE + b"U\x02u1\x85RNU\x01xtb.",  # short
-        b"\x80\x02U\x01aQ.",  # a persistent identifier
-        b"\x80\x02\x82\x01.",  # the extension registry
-        b"not a pickle at all",
-        b"",
-        pickle.dumps([1, 2], 2),  # plain, but no dictionary
-    ],
-)
-def test_pickles_that_are_refused(evil: bytes) -> None:
-    with pytest.raises(DataError, match=r"^batch (is refused|must hold a dictionary)"):
-        read_pickle(evil, "batch")
-
-
-def test_the_pickles_written_here_are_pickles() -> None:
-    """Python's own unpickler reads from them what the tests say they hold."""
-    files, images, labels = cifar10_files()
-    batch = pickle.loads(files["cifar-10-batches-py/data_batch_2"], encoding="bytes")
-    assert batch[b"labels"] == labels[3:6]
-    np.testing.assert_array_equal(batch[b"data"][1, :1024].reshape(32, 32), images[4, :, :, 0])
-    assert pickle.loads(files["cifar-10-batches-py/batches.meta"])["num_vis"] == 3072
-
-
-def test_pickles_of_python_3_are_read_too() -> None:
-    array = random_images(2, 3, 4)
-    content = {"data": array, "labels": [1, 2], "columns first": np.asfortranarray(array)}
-    read = read_pickle(pickle.dumps(content, 4), "batch")
-    assert read["labels"] == [1, 2]
-    np.testing.assert_array_equal(read["data"], array)
-    np.testing.assert_array_equal(read["columns first"], array)
 
 
 # The real files
