@@ -233,13 +233,17 @@ def training(
     target = torch.randint(10, (len(x),), device=x.device)
     optimizer = AdamW(model.parameters(), lr=1e-4, fused=True)
 
+    def begin() -> None:
+        if options.device != "cpu":  # for CUDA graphs: results of the last call may be replaced
+            torch.compiler.cudagraph_mark_step_begin()
+
     def forward() -> None:
-        torch.compiler.cudagraph_mark_step_begin()
+        begin()
         with torch.no_grad(), options.autocast():
             called(x)
 
     def both() -> None:
-        torch.compiler.cudagraph_mark_step_begin()
+        begin()
         model.zero_grad(set_to_none=True)
         with options.autocast():
             loss = functional.cross_entropy(called(x), target)

@@ -244,7 +244,8 @@ class Training:
         self, x: Tensor, y: Tensor, batch: int, rate: float, recorder: Recorder | None
     ) -> np.ndarray | None:
         """One gradient step on the mean loss over the rows of all processes."""
-        torch.compiler.cudagraph_mark_step_begin()  # what the last step computed may be replaced
+        if self.settings.optimisation.cuda_graphs:  # the last step's results may be replaced
+            torch.compiler.cudagraph_mark_step_begin()
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(x.device.type, self.precision, enabled=self.precision is not None):
