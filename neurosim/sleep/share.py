@@ -23,7 +23,7 @@ from neurosim.sleep.low_rank import check_low_rank, low_rank_layers, share_combi
 from neurosim.sleep.operator import check_growth
 from neurosim.sleep.patterns import Patterns, Source, Tiles, TileShape
 from neurosim.sleep.scaling import SCALINGS, Scaling, norms, rescale
-from neurosim.sleep.statistics import LayerStatistics, layer_statistics
+from neurosim.sleep.statistics import LayerStatistics, statistics_of
 
 Mechanism = Instant | Hebbian | Circuit | Layerwise
 
@@ -220,6 +220,6 @@ def share(
         scaling,
     )
     layers = local_layers(model_or_layer)
-    before = {name: layer_statistics(layer) for name, layer in layers.items()}
+    before = statistics_of(layers.values())
     sleep(model_or_layer, generator=generator)
-    return {name: Slept(before[name], layer_statistics(layer)) for name, layer in layers.items()}
+    return dict(zip(layers, map(Slept, before, statistics_of(layers.values())), strict=True))

@@ -54,7 +54,13 @@ SNR = LayerStatistics.names().index("snr")
 
 def layer_statistics(layer: LocallyConnected) -> LayerStatistics:
     """All measures of a layer; one wait for the device."""
-    return LayerStatistics(*measure([layer])[0].tolist())
+    return statistics_of([layer])[0]
+
+
+def statistics_of(layers: Iterable[LocallyConnected]) -> list[LayerStatistics]:
+    """All measures of every layer; one wait for the device."""
+    chosen = [*layers]
+    return [LayerStatistics(*row) for row in measure(chosen).tolist()] if chosen else []
 
 
 def lowest_snr(layers: Iterable[LocallyConnected]) -> Tensor:
