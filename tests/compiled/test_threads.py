@@ -78,6 +78,7 @@ def test_a_part_may_have_parts() -> None:
     assert found == [[(number, inner) for inner in range(3)] for number in range(2)]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised again
 def test_an_interrupt_is_raised_and_no_result_is_left_out() -> None:
     """Ctrl-C at any moment: either it is raised here, or it came when all was done."""
     if not hasattr(signal, "setitimer"):
