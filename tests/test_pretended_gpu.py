@@ -33,6 +33,7 @@ assert noise.tolist() == torch.randn(3, generator=drawn).tolist()
 weight = torch.ones(3, device="cuda", requires_grad=True)
 (weight * x).square().sum().backward()
 assert weight.grad.is_cuda and weight.grad.tolist() == [0, 2, 8]
+print("refused")
 """
 
 
@@ -51,7 +52,7 @@ def python(*arguments: str) -> str:
 
 
 def test_refuses_what_a_gpu_refuses() -> None:
-    python("-c", REFUSALS)
+    assert python("-c", REFUSALS).split() == ["refused"]
 
 
 def test_what_is_marked_gpu() -> None:

@@ -7,28 +7,28 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import event
+from numba.core import event as events
 
 from neurosim.progress import notice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Told(event.Listener):
+class _Told(events.Listener):
     """Says once that something is compiled; what lies in numba's cache is not."""
 
     told = False
 
-    def on_start(self, event: event.Event) -> None:
+    def on_start(self, event: events.Event) -> None:
         if not self.told:
             self.told = True
             notice("compiling for this processor, which takes some seconds the first time")
 
-    def on_end(self, event: event.Event) -> None:
+    def on_end(self, event: events.Event) -> None:
         pass
 
 
-event.register("numba:compile", _Told())
+events.register("numba:compile", _Told())
 
 
 def compiled(function: F) -> F:

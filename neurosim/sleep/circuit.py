@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -95,8 +95,7 @@ class Circuit:
         tiles = zip(*(rows(stream, 1) for stream in streams), strict=True)
 
         weights = weights.contiguous()
-        fast = presentation_cpu.can_compile(weights, response)
-        passes, euler = presentation_cpu if fast else presentation, _euler_of(weights, response)
+        passes = _fastest(weights, response)
         m, change = torch.zeros_like(weights), torch.zeros_like(weights)  # change = w - w_init
         r = torch.zeros_like(weights[:, 0])
         inhibition = r.new_zeros(len(frame.members), r.shape[1])
@@ -107,7 +106,7 @@ class Circuit:
             etas = plasticity.step_rates(response, number, 1, response.steps)[:, 0]
             now = Moving(r, inhibition, m_x, change_x)
             held = Held(start, energy, etas, momentum, gamma, response, frame)
-            then = euler(now, held)
+            then = passes.euler(now, held)
             r, inhibition = then.r, then.inhibition
             across = presentation.map_across(etas, momentum, gamma)
             (a, b), (c, d) = across.tolist()
@@ -135,15 +134,15 @@ class Circuit:
         return plasticity
 
 
-def _euler_of(weights: Tensor, response: Response) -> Callable[[Moving, Held], Moving]:
-    """The fastest form of `presentation.euler` for such weights."""
+def _fastest(weights: Tensor, response: Response) -> ModuleType:
+    """The form of `presentation` for such weights."""
     if presentation_cpu.can_compile(weights, response):
-        return presentation_cpu.euler
+        return presentation_cpu
     try:
         from neurosim.sleep import presentation_triton
     except (ImportError, RuntimeError):  # not installed, or a version that wants a GPU
-        return presentation.euler
-    return presentation_triton.euler if presentation_triton.can_run(weights) else presentation.euler
+        return presentation
+    return presentation_triton if presentation_triton.can_run(weights) else presentation
 
 
 @lru_cache(maxsize=16)

@@ -14,8 +14,8 @@ from torch import Tensor
 from neurosim.compiled import compiled
 from neurosim.dynamics import RateCircuit, Response
 from neurosim.sleep.presentation import Held, Moving
+from neurosim.sleep.taps_cpu import DTYPES
 
-DTYPES = (torch.float32, torch.float64)
 Floats = NDArray[np.floating]
 
 

@@ -6,7 +6,6 @@ neuron, and nothing with others. Their state stays in registers from the first s
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,16 +16,17 @@ from torch import Tensor
 
 from neurosim.dynamics import InstantResponse
 from neurosim.sleep.presentation import Held, Moving
+from neurosim.sleep.presentation import along as along
+from neurosim.sleep.presentation import move as move
+from neurosim.sleep.taps_cpu import DTYPES
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
-DTYPES = (torch.float32, torch.float64)
 NEURONS = 2048  # of a program, at most, but for one output channel of a larger grid
 WARPS = 8
 
 
 def can_run(weights: Tensor) -> bool:
     """Whether the kernel steps neurons with such weights."""
-    return weights.dtype in DTYPES and (weights.is_cuda or INTERPRETED)
+    return weights.is_cuda and weights.dtype in DTYPES
 
 
 def euler(now: Moving, held: Held) -> Moving:

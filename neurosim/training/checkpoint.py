@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from neurosim.errors import InvalidArgument, NeurosimError
+from neurosim.training.settings import TrainSettings
 
 UNFINISHED = ".tmp"
 PARTS = {
@@ -113,8 +114,12 @@ def _check_sums(path: Path) -> None:
 
 
 def check_same(recorded: dict[str, Any], given: dict[str, Any], path: Path) -> None:
-    """Refuse to resume a run with other settings; say the first that differs."""
-    old, new = _options(recorded), _options(given)
+    """Refuse to resume a run with other settings; say the first that differs.
+
+    A setting that did not exist when the run began was what its default is.
+    """
+    old = _options(TrainSettings().as_json()) | _options(recorded)
+    new = _options(given)
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             raise InvalidArgument(

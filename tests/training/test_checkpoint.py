@@ -18,7 +18,7 @@ from neurosim.errors import InvalidArgument, RunFileError
 from neurosim.models import simple
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings, train
-from neurosim.training.checkpoint import CheckpointError, Checkpoints, load
+from neurosim.training.checkpoint import CheckpointError, Checkpoints, check_same, load
 
 Make = Callable[..., TrainSettings]
 
@@ -122,6 +122,15 @@ def test_other_settings_are_named(
         train(settings(**{"epochs": 1} | change), resumed(finished), Plain())
     with RunReader(finished.run_file) as run:
         assert len(run.segments) == 1
+
+
+def test_a_setting_that_came_later_was_at_its_default(settings: Make) -> None:
+    """A run of an earlier version goes on, but not with what it could not have had."""
+    recorded, path = settings().as_json(), Path("run.h5")
+    del recorded["optimisation"]["label_smoothing"]
+    check_same(recorded, settings().as_json(), path)
+    with pytest.raises(InvalidArgument, match=r"--label-smoothing was 0.0 in the run to resume"):
+        check_same(recorded, settings(label_smoothing=0.1).as_json(), path)
 
 
 def test_a_checkpoint_of_another_network_or_run(
