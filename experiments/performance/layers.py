@@ -6,9 +6,10 @@ First, our layer and the unfold + einsum formulation must agree on outputs and g
 speed is printed while they do not. Then, side by side in one run and interleaved, because
 machines are noisy: the layer shapes of ResNet-20 (and on a GPU of the half-width ResNet-18 at
 224x224) against what the machine can do, forward and forward + backward; and the whole ResNet-20:
-forward, forward + backward, a full AdamW step, peak memory of live tensors. Last, every target,
-met or not. Ours and convolutions run channels-last, as fast as they go, ours also channels-first,
-as images come. A CPU computes in float32; a GPU in bfloat16, networks by autocast over weights in
+forward, forward + backward, a full AdamW step, peak memory of live tensors, also with steps taken
+in the backward pass (which then are part of "forward + backward"). Last, every target, met or
+not. Ours and convolutions run channels-last, as fast as they go, ours also channels-first, as
+images come. A CPU computes in float32; a GPU in bfloat16, networks by autocast over weights in
 float32, eagerly, compiled, and compiled and replayed as CUDA graphs.
 """
 
@@ -29,7 +30,7 @@ from experiments.performance.parts import OnDevice, device_command_line, execute
 from experiments.report import table
 from neurosim.models import resnet20
 from neurosim.nn import LocallyConnected2d
-from neurosim.optim import AdamW
+from neurosim.optim import AdamW, step_in_backward
 
 # Channels in and out, kernel, input size, stride, and how many of them the network has.
 RESNET20 = ((3, 16, 3, 32, 1, 1), (16, 16, 3, 32, 1, 6), (16, 32, 3, 32, 2, 1),
@@ -38,6 +39,9 @@ RESNET18 = ((3, 32, 7, 224, 2, 1), (32, 32, 3, 56, 1, 4), (32, 64, 3, 56, 2, 1),
             (64, 64, 3, 28, 1, 3), (64, 128, 3, 28, 2, 1), (128, 128, 3, 14, 1, 3),
             (128, 256, 3, 14, 2, 1), (256, 256, 3, 7, 1, 3))  # fmt: skip
 MIB, STATE = 2**20, 12  # bytes of a parameter and its two moments
+IN_BACKWARD = ", stepping in backward"
+NETWORKS = ("local", "local, channels-first", f"local{IN_BACKWARD}",
+            "unfold + einsum", f"unfold + einsum{IN_BACKWARD}", "conv")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,7 @@ def network(name: str, options: Options, batch: int) -> tuple[nn.Module, Tensor]
     """A ResNet-20 and its input, laid out as suits it or as the name says."""
     x = torch.randn(batch, 3, 32, 32, device=options.device)
     model: Any = resnet20(connectivity="conv" if name == "conv" else "local").to(options.device)
-    if name == "unfold + einsum":
+    if name.startswith("unfold + einsum"):
         return with_unfold(model), x
     if name == "local, channels-first":
         return model, x
@@ -227,11 +231,18 @@ def network(name: str, options: Options, batch: int) -> tuple[nn.Module, Tensor]
 
 
 def training(
-    model: nn.Module, called: Callable[[Tensor], Tensor], x: Tensor, options: Options
+    model: nn.Module,
+    called: Callable[[Tensor], Tensor],
+    x: Tensor,
+    options: Options,
+    *,
+    in_backward: bool = False,
 ) -> dict[str, Callable[[], None]]:
     """The three things that are timed; `called` is the model, or what compiling made of it."""
     target = torch.randint(10, (len(x),), device=x.device)
     optimizer = AdamW(model.parameters(), lr=1e-4, fused=True)
+    if in_backward:
+        step_in_backward(optimizer)
 
     def begin() -> None:
         if options.device != "cpu":  # for CUDA graphs: results of the last call may be replaced
@@ -261,10 +272,12 @@ def networks(options: Options) -> dict[str, dict[str, float]]:
     torch.manual_seed(0)
     works: dict[str, dict[str, Callable[[], None]]] = {}
     models: dict[str, nn.Module] = {}
-    for name in ("local", "local, channels-first", "unfold + einsum", "conv"):
+    for name in NETWORKS:
         model, x = network(name, options, options.batch)
-        works[name], models[name] = training(model, model, x, options), model
-        if options.device != "cpu":
+        early = name.endswith(IN_BACKWARD)
+        works[name] = training(model, model, x, options, in_backward=early)
+        models[name] = model
+        if options.device != "cpu" and not early:
             for how, mode in (("compiled", None), ("CUDA graphs", "reduce-overhead")):
                 compiled: Any = torch.compile(model, mode=mode)
                 works[f"{name}, {how}"] = training(model, compiled, x, options)
@@ -313,18 +326,20 @@ def targets(
     def best(name: str, key: str) -> float:
         return min(row[key] for other, row in found.items() if other.split(",")[0] == name)
 
-    def share(rows: dict[str, dict[str, float]], key: str) -> float:
-        return rows["local"][key] / rows["unfold + einsum"][key]
+    def share(rows: dict[str, dict[str, float]], key: str, how: str = "") -> float:
+        return rows[f"local{how}"][key] / rows[f"unfold + einsum{how}"][key]
 
     step = {name: best(name, "step, ms") for name in ("local", "unfold + einsum", "conv")}
     faster = step["unfold + einsum"] / step["local"]
     slower = step["local"] / step["conv"]
     beyond = share(found, "beyond them, MiB")
+    early = share(found, "peak, MiB", IN_BACKWARD)
     if options.device == "cpu":
         return [
             Target("step, times faster than unfold + einsum", faster, 4, True),
             Target("step, times the conv network's", slower, 2.7, False),
             Target("peak memory, of unfold's", share(found, "peak, MiB"), 0.6, False),
+            Target("peak memory, of unfold's, both stepping in backward", early, 0.6, False),
             Target("beyond parameters and moments, of unfold's", beyond, 0.35, False),
             Target("peak memory at batch 256, of unfold's", share(large, "peak, MiB"), 0.4, False),
         ]
@@ -339,6 +354,7 @@ def targets(
         Target("step, times faster than unfold + einsum", faster, 4, True),
         Target("step, times the conv network's", slower, 2.5, False),
         Target("peak memory, of unfold's", share(found, "peak, MiB"), 0.45, False),
+        Target("peak memory, of unfold's, both stepping in backward", early, 0.45, False),
         Target("beyond state, of unfold's", activations[0] / activations[1], 1 / 3, False),
     ]
 

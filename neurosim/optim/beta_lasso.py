@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -56,7 +57,8 @@ class BetaLasso(Optimizer):
     ) -> None:
         step_of(backend, [])
         self.backend = backend
-        self._steps, self._told = 0, set()
+        self._steps: Counter[int] = Counter()  # of each parameter
+        self._told: set[int] = set()
         defaults = {
             "lr": lr, "l1": l1, "beta": beta, "momentum": momentum, "adam": adam,
             "vectors": vectors,
@@ -101,9 +103,7 @@ class BetaLasso(Optimizer):
             self._update(group, [p for p in moving if everything or p.ndim >= 2], group["l1"])
             if not everything:
                 self._update(group, [p for p in moving if p.ndim < 2], 0.0)
-        if self._steps % LOOK_EVERY == 0:
-            self._look()
-        self._steps += 1
+        self._look()
         return loss
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], l1: float) -> None:
@@ -139,13 +139,14 @@ class BetaLasso(Optimizer):
 
     def _look(self) -> None:
         """Warn of layers that the threshold has emptied, once for each; one wait for the device."""
+        moved = [(g, p) for g in self.param_groups for p in g["params"] if p.grad is not None]
         looked = [
             (group, p)
-            for group in self.param_groups
-            for p in group["params"]
+            for group, p in moved
             if group["l1"] * group["beta"] and p.numel() and (p.ndim >= 2 or group["vectors"])
-            if id(p) not in self._told and p.grad is not None
+            if id(p) not in self._told and self._steps[id(p)] % LOOK_EVERY == 0
         ]
+        self._steps.update(id(p) for _, p in moved)
         if not looked:
             return
         device = looked[0][1].device

@@ -23,7 +23,8 @@ class _InOrderOfMemory(Optimizer):
     """Flattens what torch's `step` collects; torch pairs elements by memory, whatever it holds."""
 
     def _init_group(self, group: dict[str, Any], *arguments: Any) -> bool:
-        in_memory = group["fused"] and [p for p in group["params"] if p.device.type == "cpu"]
+        moving = [p for p in group["params"] if p.grad is not None]
+        in_memory = group["fused"] and [p for p in moving if p.device.type == "cpu"]
         for weight in in_memory or ():
             self._lay_out_like(weight)
         found = super()._init_group(group, *arguments)  # type: ignore[misc]

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from neurosim.data import Augment, Dataset, Distortion, Loader
 from neurosim.data.random import generator
 from neurosim.errors import Diverged, Interrupted, InvalidArgument
+from neurosim.optim import step_in_backward
 from neurosim.recording import Status
 from neurosim.sleep import (
     BelowSNR,
@@ -72,6 +73,11 @@ class Training:
         device, seed, wake = processes.device, settings.seed, settings.optimisation
         if wake.cuda_graphs and device.type != "cuda":
             raise InvalidArgument(f"--cuda-graphs needs a GPU, got --device {device}")
+        if wake.step_in_backward and processes.world > 1:
+            raise InvalidArgument(
+                "--step-in-backward moves weights before gradients are averaged: leave it out "
+                f"with several processes, got {processes.world}"
+            )
         torch.manual_seed(seed)
         data = build_data(settings.data, seed)
         augment = build_augment(settings.data, data)
@@ -97,6 +103,8 @@ class Training:
 
         self.precision = PRECISIONS[wake.precision]
         self.optimizer = build_optimizer(wake, self.model)
+        if wake.step_in_backward:
+            step_in_backward(self.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=wake.precision == "float16")
         wrapped = processes.wrap(self.model)
         self.network: Callable[[Tensor], Tensor] = wrapped

@@ -42,6 +42,19 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"warmup": 3}, "--warmup must be fewer than --epochs, got 3"),
     ({"label_smoothing": 1.0}, "--label-smoothing must be at least 0 and below 1, got 1.0"),
     ({"cuda_graphs": True}, "--cuda-graphs must be left out without --compile, got True"),
+    (
+        {"step_in_backward": True, "compile": True},
+        "--step-in-backward drops gradients one by one: leave out it or --compile",
+    ),
+    (
+        {"step_in_backward": True, "precision": "float16"},
+        "one by one: leave out it or --precision float16",
+    ),
+    ({"step_in_backward": True, "gradients": True}, "one by one: leave out it or --gradients"),
+    (
+        {"connectivity": "low-rank", "model": "free-mnist", "width": 1.0, "sleep": "instant"},
+        "--sleep must be none for --connectivity low-rank, whose filters are mixtures",
+    ),
     ({"patience": 0}, "--patience must be >= 1, got 0"),
     ({"seed": -1}, "--seed must be >= 0 and below 2"),
     ({"record_every": 0}, "--record-every must be >= 1, got 0"),

@@ -41,6 +41,14 @@ def in_process(rank: int, settings: TrainSettings, folder: Path) -> None:
     with pytest.raises(NeurosimError, match="has checkpoints already"):
         train(settings, Place(folder / "both.h5", "cpu", quiet=True), Plain())
 
+    early = replace(
+        settings,
+        optimisation=replace(settings.optimisation, step_in_backward=True),
+        record=replace(settings.record, gradients=False),
+    )
+    with pytest.raises(NeurosimError, match=r"--step-in-backward moves weights before .* got 2"):
+        train(early, Place(folder / "early.h5", "cpu", quiet=True), Plain())
+
     place = Place(folder / "stopped.h5", "cpu", quiet=True)
     with pytest.MonkeyPatch.context() as patch:
         if rank == 1:

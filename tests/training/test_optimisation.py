@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import Plain, outcome
+from scenes import Plain, assert_same, outcome
 
 from neurosim.recording import RunReader
 from neurosim.training import OptimisationSettings, Place, TrainSettings, train
@@ -126,3 +126,16 @@ def test_patience(tmp_path: Path, settings: Make) -> None:
     assert (result.epochs, result.steps) == (4, 16)
     state = outcome(tmp_path / "run.h5")["state"]["progress"]
     assert (state["best_epoch"], state["epoch"]) == (1, 4)
+
+
+def test_steps_within_the_backward_pass_end_the_same(tmp_path: Path, settings: Make) -> None:
+    """With sleeps between them, and shared moments."""
+    wanted = {"sleep": "instant", "every": 3, "moments": "share"}
+    ends = []
+    for early in (False, True):
+        path = tmp_path / f"{early}.h5"
+        run = settings(**wanted, step_in_backward=early)
+        train(run, Place(path, "cpu", quiet=True), Plain(dropout=0.3))
+        ends.append(outcome(path))
+        del ends[-1]["state"]["settings"]
+    assert_same(*ends)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from neurosim.errors import require
+from neurosim.errors import InvalidArgument, require
 from neurosim.training.settings.choices import check_choices
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -46,6 +46,8 @@ class OptimisationSettings:
     """Compile the network with torch.compile."""
     cuda_graphs: bool = False
     """Replay what was compiled as CUDA graphs: no time is lost to start its many kernels."""
+    step_in_backward: bool = False
+    """Move weights as soon as their gradients are there, and drop those: a quarter less memory."""
     patience: int | None = None
     """Stop once top-1 accuracy has not improved for so many epochs."""
 
@@ -64,7 +66,20 @@ class OptimisationSettings:
         require(smooth, "--label-smoothing", self.label_smoothing, "at least 0 and below 1")
         graphs = self.compile or not self.cuda_graphs
         require(graphs, "--cuda-graphs", self.cuda_graphs, "left out without --compile")
+        self._check_in_backward()
         require(self.patience is None or self.patience >= 1, "--patience", self.patience, ">= 1")
+
+    def _check_in_backward(self) -> None:
+        """Refuse what needs all gradients, or makes them all at once."""
+        together = {
+            "--precision float16, which scales them together": self.precision == "float16",
+            "--compile, which makes them all at once": self.compile,
+        }
+        for what, given in together.items():
+            if self.step_in_backward and given:
+                raise InvalidArgument(
+                    f"--step-in-backward drops gradients one by one: leave out it or {what}"
+                )
 
     def _check_lasso(self) -> None:
         for name in ("l1", "l1_first", "beta"):

@@ -35,11 +35,21 @@ class TrainSettings:
         allowed = f"divisible by --repetitions = {repetitions}"
         require(batch % repetitions == 0, "--batch-size", batch, allowed)
         if self.sleep.build() is not None and self.network.connectivity != "local":
-            why = {"conv": "whose filters are shared anyway", "dense": "which has no filters"}
             kind = self.network.connectivity
+            why = {
+                "conv": "whose filters are shared anyway",
+                "dense": "which has no filters",
+                "low-rank": "whose filters are mixtures of a few shared ones",
+            }
             raise InvalidArgument(
                 f"--sleep must be none for --connectivity {kind}, {why[kind]}, got "
                 f"{self.sleep.sleep}"
+            )
+
+        if self.optimisation.step_in_backward and self.record.gradients:
+            raise InvalidArgument(
+                "--step-in-backward drops gradients one by one: leave out it or --gradients, which "
+                "records them"
             )
 
     def as_json(self) -> dict[str, Any]:
