@@ -87,7 +87,7 @@ class Layerwise:
     ) -> None:
         """Let all locally connected layers of the model sleep, in place."""
         with exact_products(), listening(model):
-            layers = _in_order_of_use(model, next(self.images(model, patterns, draw)))
+            layers = self._layers(model, next(self.images(model, patterns, draw)))
             learners = {name: _Learner(name, layer, self, border) for name, layer in layers.items()}
             phases = [[name] for name in learners] if self.order == "in turn" else [[*learners]]
             for phase in phases:
@@ -102,6 +102,15 @@ class Layerwise:
                 for learner in learners.values():
                     learner.layer.weight.copy_(learner.start)
                 raise
+
+    def _layers(self, model: nn.Module, image: Tensor) -> dict[str, LocallyConnected]:
+        try:
+            return _in_order_of_use(model, image)
+        except RuntimeError as error:
+            shape, why = tuple(image.shape[1:]), str(error).splitlines()[0]
+            raise InvalidArgument(
+                f"sleep.input_shape must be that of the model's images, got {shape}: {why}"
+            ) from error
 
     def images(self, model: nn.Module, patterns: Source, draw: int = 0) -> Iterator[Tensor]:
         """Batches of images filled with tiles of the first layer's kernel size, (batch, *shape)."""

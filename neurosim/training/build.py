@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from neurosim.data import Augment, Dataset, Distortion, Files, distortion, load
+from neurosim.data import Augment, Dataset, Distortion, Files, Loader, distortion, load
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import (
     deep,
@@ -90,7 +92,12 @@ class Task(Protocol):
 
 def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn.Module:
     """The network for images of this size; its weights come from torch's global generator."""
-    network = _network(settings, data, size)
+    try:
+        network = _network(settings, data, size)
+    except InvalidArgument as error:  # models know of no options
+        first, pattern = "skip must be from", "skip must be a pattern"
+        message = str(error).replace(first, f"--conv-first{first[4:]}")
+        raise InvalidArgument(message.replace(pattern, f"--conv-layers{pattern[4:]}")) from error
     if not settings.permute:
         return network
     layers = OrderedDict([("permute", PermutePixels(size)), *network.named_children()])
@@ -98,10 +105,9 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
 
 
 def check_network(
-    network: nn.Module, data: Dataset, size: tuple[int, int], device: torch.device
+    network: nn.Module, data: Dataset, shape: tuple[int, ...], device: torch.device
 ) -> None:
-    """Refuse a network that does not fit the images or their classes."""
-    shape = (data.channels, *size)
+    """Refuse a network that does not fit the images, of this shape, or their classes."""
     try:
         with torch.no_grad():
             output = network.eval()(torch.zeros(1, *shape, device=device))
@@ -111,6 +117,24 @@ def check_network(
     expected = f"(n, {data.classes}), as {data.name} has {data.classes} classes"
     got = tuple(output.shape)
     require(got == (1, data.classes), "output of network", got, f"of shape {expected}")
+
+
+def check_batches(
+    network: nn.Module, loader: Loader, shape: tuple[int, ...], device: torch.device
+) -> None:
+    """Refuse batches of one image where batch normalisation has nothing else to average over."""
+    last = loader.rows(len(loader) - 1)
+    if last // loader.world > 1 or not any(isinstance(m, _BatchNorm) for m in network.modules()):
+        return
+    batch_size, images = loader.batch_size, len(loader.images)
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            deepcopy(network).train()(torch.zeros(1, *shape, device=device))
+    except ValueError as error:
+        raise InvalidArgument(
+            f"--batch-size must leave more than one of {images} images for the last batch (of each "
+            f"process), got {batch_size}: this network's batch normalisation cannot take one"
+        ) from error
 
 
 def _network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn.Module:
@@ -133,27 +157,27 @@ def _network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn
         "in_channels": data.channels,
         "init": settings.init,
     }
-    width, first = settings.width, settings.conv_first
+    width, skip = settings.width, (settings.conv_first, *settings.conv_layers)
     if settings.model in FREE:
         return _build_free(settings, common)
     if settings.model == "simple":
         channels = [max(1, round(width * c)) for c in (8, 16, 16)]
-        return simple(**common, channels=channels, skip=first)
+        return simple(**common, channels=channels, skip=skip)
     if settings.model == "resnet18":
-        return resnet18(**common, width=width, skip=first)
+        return resnet18(**common, width=width, skip=skip)
     if settings.model == "resnet18-small":
-        return resnet18_small(**common, width=width, kernel_size=settings.kernel or 3, skip=first)
+        return resnet18_small(**common, width=width, kernel_size=settings.kernel or 3, skip=skip)
     if settings.model == "perceptron":
         return perceptron(data.classes, size, data.channels, max(1, round(width * WIDTH)))
     if settings.model == "shallow":
         kernel = settings.kernel or 9
-        return shallow(**common, alpha=settings.channels, kernel_size=kernel, skip=first)
+        return shallow(**common, alpha=settings.channels, kernel_size=kernel, skip=skip)
     if settings.model == "deep":
-        return deep(**common, alpha=settings.channels, skip=first)
+        return deep(**common, alpha=settings.channels, skip=skip)
     if settings.model == "resnet20":
-        return resnet20(**common, skip=first)
+        return resnet20(**common, skip=skip)
     shared = "shared" if settings.connectivity == "conv" else "local"
-    return vision_transformer(**{**common, "connectivity": shared}, skip=first)
+    return vision_transformer(**{**common, "connectivity": shared}, skip=skip)
 
 
 def _build_free(settings: NetworkSettings, common: dict[str, Any]) -> nn.Module:

@@ -30,6 +30,7 @@ from neurosim.training.build import (
     build_copies,
     build_data,
     build_network,
+    check_batches,
     check_network,
 )
 from neurosim.training.display import Display
@@ -111,8 +112,10 @@ class Training:
         if wake.compile:
             mode = "reduce-overhead" if wake.cuda_graphs else None
             self.network = torch.compile(wrapped, mode=mode)
-        self.sleep, self.schedule = settings.sleep.build() or (None, None)
-        check_network(self.model, data, self.test_loader.image_size, device)
+        image = (data.channels, *self.test_loader.image_size)
+        self.sleep, self.schedule = settings.sleep.build(image) or (None, None)
+        check_network(self.model, data, image, device)
+        check_batches(self.model, self.train_loader, image, device)
         self._check_sleep()
 
         self.loss, self.seen, self.at = Means(processes), Means(processes, 2), Progress()

@@ -187,7 +187,7 @@ def test_a_model_may_begin_with_something_else() -> None:
     torch.manual_seed(2)
     stem = nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")
     net = nn.Sequential(stem, nn.ReLU(), layer_of((6, 6), 2, 3, kernel_size=3).float())
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(InvalidArgument, match=r"that of the model.s images, got \(2, 6, 6\): .*"):
         share(net, Layerwise(steps=1))
     sleep = Layerwise(steps=200, batch=8, gamma=1e-4, input_shape=(1, 6, 6))
     found = share(net, sleep)["2"]

@@ -27,14 +27,14 @@ Model = Literal[
 ]
 
 # Settings that models look at, and how they may be connected.
-ORDINARY = ("connectivity", "conv_first", "init", "permute")
+ORDINARY = ("connectivity", "conv_first", "conv_layers", "init", "permute")
 FREE = ("connectivity", "rank", "fans", "severed", "sever")
 USED: dict[Model, tuple[str, ...]] = {
     "simple": (*ORDINARY, "width"),
     "resnet20": ORDINARY,
     "resnet18": (*ORDINARY, "width"),
     "resnet18-small": (*ORDINARY, "width", "kernel"),
-    "transformer": ("connectivity", "conv_first", "init"),
+    "transformer": ("connectivity", "conv_first", "conv_layers", "init"),
     "shallow": (*ORDINARY, "channels", "kernel"),
     "deep": (*ORDINARY, "channels"),
     "perceptron": ("connectivity", "width", "permute"),
@@ -67,6 +67,8 @@ class NetworkSettings:
     """Factor on the number of channels (0.5 for the paper's ResNet-18)."""
     conv_first: int = 0
     """First layers that stay convolutional in a local network (1 in Table 13)."""
+    conv_layers: tuple[str, ...] = ()
+    """More layers that do, by names or patterns such as '*.downsample.0' (1x1 shortcuts)."""
     init: Literal["independent", "copy"] = "independent"
     """Local filters start as independent draws, or as copies of one."""
     layer: Layer = "low-rank"

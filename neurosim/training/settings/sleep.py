@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from neurosim.sleep import (
     Schedule,
     Sleep,
 )
+from neurosim.sleep.share import Mechanism
 from neurosim.training.settings.choices import check_choices
 
 # Settings of a sleep that only some mechanisms know.
@@ -68,20 +70,26 @@ class SleepSettings:
     batch_norm: Literal["keep", "recalibrate"] = "keep"
     """Running statistics after a sleep: kept, as published, or measured again before evaluation."""
 
-    def build(self) -> tuple[Sleep, Schedule] | None:
-        """The sleep and its schedule; None for a network that never sleeps."""
+    def build(self, shape: tuple[int, ...] | None = None) -> tuple[Sleep, Schedule] | None:
+        """The sleep and its schedule; None for a network that never sleeps.
+
+        `shape` is an image's, (channels, *size), which `Layerwise` makes of tiles; by default it
+        is what the first locally connected layer takes.
+        """
         check_choices(self)
         require(self.every >= 1, "--every", self.every, ">= 1")
         if self.sleep == "none":
             self._refuse("below_snr", *MECHANISM)
             return None
-        builders = {
+        builders: dict[str, Callable[[], Mechanism]] = {
             "instant": self._instant,
             "hebbian": self._hebbian,
             "circuit": self._circuit,
             "layerwise": self._layerwise,
         }
         mechanism = builders[self.sleep]()
+        if isinstance(mechanism, Layerwise):
+            mechanism = replace(mechanism, input_shape=shape)
         patterns = Patterns(self.patterns)
         sleep = Sleep(mechanism, self.border, patterns, self.sleep_noise, self.scaling)
         return sleep, self._schedule()
