@@ -48,7 +48,8 @@ def test_public_names() -> None:
     assert {*layers, "to_local", "to_conv", "pointwise"} <= exported(neurosim.nn)
     relatives = {"Dense", "SparseLinear", "PermutePixels", "arrange", "restrict"}
     assert {*relatives, "to_dense", "to_sparse"} <= exported(neurosim.nn)
-    assert exported(neurosim.optim) == {"BACKENDS", "Adam", "AdamW", "BetaLasso", "lasso_groups"}
+    optimizers = {"Adam", "AdamW", "BetaLasso"}
+    assert exported(neurosim.optim) == {*optimizers, "BACKENDS", "lasso_groups", "step_in_backward"}
 
 
 def test_one_direction() -> None:
