@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.util import find_spec
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # read when torch and numpy are first imported
+
+
+# Some versions of torch want it for deterministic products on a GPU.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,3 +28,21 @@ def pytest_configure(config: pytest.Config) -> None:
         import pretended_gpu
 
         pretended_gpu.install()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _untuned() -> None:
+    """On a GPU, run kernels as their first configuration has it: to try all takes most of an hour.
+
+    `test_triton.py` compares the configurations.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not find_spec("triton"):
+        return
+    import torch
+
+    if torch.cuda.is_available() and "pretended_gpu" not in sys.modules:
+        from neurosim.nn.ops.local import triton as kernels
+
+        for name in ("forward", "input_gradient", "weight_gradient"):
+            kernel = getattr(kernels, f"_{name}_kernel")
+            kernel.configs = kernel.configs[:1]

@@ -134,3 +134,62 @@ def test_compiled_with_the_rest_of_a_model(dtype: torch.dtype) -> None:
         torch.testing.assert_close(compiled, eager)
     layer.backend = "matmul"
     torch.testing.assert_close(layer(x).relu(), results[0][0], atol=0.05, rtol=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [3, 16, 32, 64, 128])
+def test_every_configuration_computes_the_same(
+    channels: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that tuning would choose from, one after the other."""
+    from neurosim.nn.ops.local import triton as backend
+
+    torch.manual_seed(0)
+    layer = LocallyConnected2d(channels, channels, 3, 4, padding=1, device="cuda", dtype=dtype)
+    x = torch.randn(150, channels, 4, 4, device="cuda", dtype=dtype, requires_grad=True)
+
+    def outcome() -> tuple[torch.Tensor, ...]:
+        y = layer(x)
+        return y, *torch.autograd.grad(y.float().square().sum(), (x, layer.weight))
+
+    layer.backend, found = "matmul", []
+    reference = outcome()
+    layer.backend = "triton"
+    for configuration in backend._as_wide(channels, backend.CONFIGURATIONS):
+        monkeypatch.setattr(backend, "_known", {})
+        for name in ("forward", "input_gradient", "weight_gradient"):
+            monkeypatch.setattr(getattr(backend, f"_{name}_kernel"), "configs", [configuration])
+        found.append(outcome())
+    assert len(found) > 1
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    for one in found:
+        for got, wanted in zip(one, reference, strict=True):
+            error = (got - wanted).abs().max() / wanted.abs().max()
+            assert float(error) < tolerance
+
+
+@pytest.mark.gpu
+def test_tuning_chooses_a_configuration() -> None:
+    """From those as wide as the result is; another batch of about that size is not tuned again."""
+    from neurosim.nn.ops.local import triton as backend
+
+    kernel = backend._forward_kernel
+    chosen, kernel.configs = kernel.configs, backend.CONFIGURATIONS
+    try:
+        backend._known.clear()
+        layer = LocallyConnected2d(16, 16, 3, 5, padding=1, device="cuda", bias=False)
+        for count in (30, 17):
+            layer(torch.randn(count, 16, 5, 5, device="cuda"))
+        assert kernel.best_config.kwargs["COLUMNS"] == 16
+        assert len(backend._known) == 1
+    finally:
+        kernel.configs = chosen
+        backend._known.clear()
+
+
+def test_configurations_are_as_wide_as_the_result() -> None:
+    from neurosim.nn.ops.local.triton import CONFIGURATIONS, _as_wide
+
+    widths = {c: {x.kwargs["COLUMNS"] for x in _as_wide(c, CONFIGURATIONS)} for c in (3, 24, 512)}
+    assert widths == {3: {16}, 24: {32}, 512: {64, 128}}

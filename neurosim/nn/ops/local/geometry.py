@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 
@@ -24,37 +24,34 @@ class Geometry:
     before: Sizes  # zeros added before the first element
     after: Sizes  # and after the last
     groups: int = 1
+    padded_size: Sizes = field(init=False, repr=False, compare=False)
+    """Size of the input with its zeros."""
+    output_size: Sizes = field(init=False, repr=False, compare=False)
+    """Output positions along every axis, as for a convolution."""
+    positions: int = field(init=False, repr=False, compare=False)
+    """Number of output positions, each with a filter of its own."""
 
     def __post_init__(self) -> None:
         for name in ("kernel_size", "stride", "dilation"):
             values = getattr(self, name)
             require(all(v >= 1 for v in values), name, values, ">= 1 along every axis")
         require(self.groups >= 1, "groups", self.groups, ">= 1")
-        if any(out < 1 for out in self.output_size):
-            raise InvalidArgument(
-                f"kernel_size {self.kernel_size} with dilation {self.dilation} must fit the "
-                f"padded input of size {self.padded_size}"
-            )
-
-    @property
-    def padded_size(self) -> Sizes:
-        """Size of the input with its zeros."""
-        return tuple(map(sum, zip(self.before, self.input_size, self.after, strict=True)))
-
-    @property
-    def output_size(self) -> Sizes:
-        """Output positions along every axis, as for a convolution."""
-        return tuple(
+        padded = tuple(map(sum, zip(self.before, self.input_size, self.after, strict=True)))
+        output = tuple(
             (size - dilation * (kernel - 1) - 1) // stride + 1
             for size, kernel, stride, dilation in zip(
-                self.padded_size, self.kernel_size, self.stride, self.dilation, strict=True
+                padded, self.kernel_size, self.stride, self.dilation, strict=True
             )
         )
-
-    @property
-    def positions(self) -> int:
-        """Number of output positions, each with a filter of its own."""
-        return prod(self.output_size)
+        if any(out < 1 for out in output):
+            raise InvalidArgument(
+                f"kernel_size {self.kernel_size} with dilation {self.dilation} must fit the "
+                f"padded input of size {padded}"
+            )
+        # Asked for at every product: computed once.
+        derived = {"padded_size": padded, "output_size": output, "positions": prod(output)}
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def taps(self) -> Iterator[tuple[slice, ...]]:
         """For every element of the kernel, the part of the padded input that it meets."""

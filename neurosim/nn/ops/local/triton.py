@@ -16,6 +16,8 @@ up between programs, so the same input gives the same bits.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from inspect import signature
 from math import prod
 from typing import Any
 
@@ -45,8 +47,9 @@ def cannot_run(x: Tensor) -> str | None:
 
 def _configurations() -> list[triton.Config]:
     """Rows and columns of what one program computes, depth of one step of its sum, and warps."""
-    sizes = [(64, 16, 32, 2), (128, 16, 64, 4), (64, 32, 32, 4), (128, 32, 32, 4),
-             (128, 32, 64, 4), (64, 64, 64, 4), (128, 64, 32, 4), (128, 128, 32, 8)]  # fmt: skip
+    sizes = [(64, 16, 32, 2), (128, 16, 32, 4), (128, 16, 64, 4), (64, 32, 32, 4),
+             (128, 32, 32, 4), (128, 32, 64, 4), (64, 64, 64, 4), (128, 64, 32, 4),
+             (128, 128, 32, 8)]  # fmt: skip
     if INTERPRETED:  # there is nothing to tune
         sizes = [(16, 16, 16, 1)]
     return [
@@ -55,13 +58,41 @@ def _configurations() -> list[triton.Config]:
     ]
 
 
-# Tuned for every geometry and dtype, and for every power of two that the batch fits into.
 CONFIGURATIONS = _configurations()
-_tuned = triton.autotune(
-    CONFIGURATIONS,
-    key=["INPUT", "OUTPUT", "KERNEL", "STRIDE", "DILATION", "BEFORE", "GROUPS", "IN", "OUT",
-         "BATCH", "PRECISION"],
-)  # fmt: skip
+# What a kernel is tuned for: every geometry and dtype, and powers of two that a batch fits into.
+TUNED_FOR = ["INPUT", "OUTPUT", "KERNEL", "STRIDE", "DILATION", "BEFORE", "GROUPS", "IN", "OUT",
+             "BATCH", "PRECISION"]  # fmt: skip
+BATCHES = 512  # larger batches run as those of this size do
+
+
+def _as_wide(columns: int, configurations: list[triton.Config]) -> list[triton.Config]:
+    """Those that a result with so many columns can profit from: the others compute zeros."""
+    width = min(max(16, triton.next_power_of_2(columns)), 64)
+    wide = [c for c in configurations if width <= c.kwargs["COLUMNS"] <= max(width, columns)]
+    return wide or configurations[:1]
+
+
+def _tuned(columns: str) -> Callable[[Any], Any]:
+    """Try a kernel's configurations at its first use; `columns` names the constant it has most of.
+
+    A few short runs of each tell enough, and what they told is kept on disk where Triton can:
+    compiling is what takes the time, half a second for a configuration.
+    """
+
+    def prune(configurations: list[triton.Config], _: Any, **constants: Any) -> list[triton.Config]:
+        return _as_wide(constants[columns], configurations)
+
+    def bench(call: Callable[[], None], quantiles: Any) -> Any:
+        return triton.testing.do_bench(call, warmup=5, rep=20, quantiles=quantiles)
+
+    options = {"prune_configs_by": {"early_config_prune": prune}, "do_bench": bench}
+    if "cache_results" in signature(triton.autotune).parameters:
+        options["cache_results"] = True
+    return triton.autotune(CONFIGURATIONS, TUNED_FOR, **options)
+
+
+# The number of samples changes with an epoch's last batch, which is no reason to compile anew.
+_compiled = triton.jit(do_not_specialize=["samples"])
 
 
 @triton.jit
@@ -116,8 +147,8 @@ def _decoded(program, rows, columns, GROUPS, ROWS: tl.constexpr, COLUMNS: tl.con
     return program // GROUPS, program % GROUPS, row, column
 
 
-@_tuned
-@triton.jit
+@_tuned(columns="OUT")
+@_compiled
 def _forward_kernel(
     x, weight, y, samples,
     INPUT: tl.constexpr, OUTPUT: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr,
@@ -151,8 +182,8 @@ def _forward_kernel(
     tl.store(y + places, total.to(y.dtype.element_ty), rows & columns)
 
 
-@_tuned
-@triton.jit
+@_tuned(columns="IN")
+@_compiled
 def _input_gradient_kernel(
     grad, weight, x, samples,
     INPUT: tl.constexpr, OUTPUT: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr,
@@ -186,8 +217,8 @@ def _input_gradient_kernel(
     tl.store(x + places, total.to(x.dtype.element_ty), rows & columns)
 
 
-@_tuned
-@triton.jit
+@_tuned(columns="OUT")
+@_compiled
 def _weight_gradient_kernel(
     grad, x, weight, samples,
     INPUT: tl.constexpr, OUTPUT: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr,
@@ -228,6 +259,10 @@ def _weight_gradient_kernel(
     )
 
 
+# Constants of the launches so far, with the configuration that was best; by what they depend on.
+_known: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+
 def _launch(
     kernel: Any, first: Tensor, second: Tensor, result: Tensor, geometry: Geometry, **sizes: int
 ) -> None:
@@ -238,18 +273,25 @@ def _launch(
     rows, columns, places = sizes.pop("rows"), sizes.pop("columns"), sizes.pop("places")
 
     def grid(meta: dict[str, int]) -> tuple[int]:
-        blocks = triton.cdiv(rows, meta["ROWS"]) * triton.cdiv(columns, meta["COLUMNS"])
+        blocks = -(-rows // meta["ROWS"]) * -(-columns // meta["COLUMNS"])
         return (blocks * g.groups * places,)
 
+    batch = min(triton.next_power_of_2(samples), BATCHES)
+    precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    key = (id(kernel), g, *sizes.values(), batch, precision, first.dtype, first.device)
     with torch.cuda.device_of(first):
-        kernel[grid](
-            first, second, result, samples,
-            INPUT=g.input_size, OUTPUT=g.output_size, KERNEL=g.kernel_size, STRIDE=g.stride,
-            DILATION=g.dilation, BEFORE=g.before, AXES=len(g.input_size),
-            ELEMENTS=prod(g.input_size), POSITIONS=g.positions, TAPS=prod(g.kernel_size),
-            GROUPS=g.groups, BATCH=triton.next_power_of_2(samples),
-            PRECISION="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee", **sizes,
-        )  # fmt: skip
+        if key in _known:  # what the tuner looks up at every launch takes longer than a product
+            kernel.fn[grid](first, second, result, samples, **_known[key])
+            return
+        constants = {
+            "INPUT": g.input_size, "OUTPUT": g.output_size, "KERNEL": g.kernel_size,
+            "STRIDE": g.stride, "DILATION": g.dilation, "BEFORE": g.before,
+            "AXES": len(g.input_size), "ELEMENTS": prod(g.input_size), "POSITIONS": g.positions,
+            "TAPS": prod(g.kernel_size), "GROUPS": g.groups, "BATCH": batch,
+            "PRECISION": precision, **sizes,
+        }  # fmt: skip
+        kernel[grid](first, second, result, samples, **constants)
+        _known[key] = constants | kernel.best_config.all_kwargs()
 
 
 def _channels_last(x: Tensor) -> Tensor:
