@@ -40,7 +40,7 @@ class TrainOptions:
     overwrite: bool = False
     """Replace results that are already in the folder."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints (default: one after every epoch)."""
+    """Steps between checkpoints (default: one after every epoch, fewer where they take long)."""
     keep: int = 2
     """Checkpoints that stay."""
     quiet: bool = False

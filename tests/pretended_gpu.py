@@ -51,6 +51,10 @@ class GpuTensor(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return compute(func, args, kwargs or {})
 
+    def cpu(self, *_: Any) -> Tensor:  # type: ignore[override]
+        """Also in threads, which know nothing of `_Functions`."""
+        return _to(self, "cpu")
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if id(self) not in memo:
             new = self.detach().clone()

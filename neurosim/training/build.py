@@ -105,11 +105,16 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
 
 
 def check_network(
-    network: nn.Module, data: Dataset, shape: tuple[int, ...], device: torch.device
+    network: nn.Module,
+    data: Dataset,
+    shape: tuple[int, ...],
+    device: torch.device,
+    precision: torch.dtype | None = None,
 ) -> None:
     """Refuse a network that does not fit the images, of this shape, or their classes."""
+    lower = torch.autocast(device.type, precision, enabled=precision is not None)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), lower:
             output = network.eval()(torch.zeros(1, *shape, device=device))
     except RuntimeError as error:
         raise InvalidArgument(f"network must take images of shape {shape}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ class Keeper:
         self.splits = tuple(splits)
         self.recorder: Recorder | None = None  # of the first process
         self._run_id = ""
+        self._saved, self._cost = time.monotonic(), 0.0  # when, and seconds that it took
 
     def open(self) -> None:
         """Begin the run file, or go on with it; old checkpoints give way to a new run's."""
@@ -60,8 +62,17 @@ class Keeper:
         if not resume:
             checkpoints.remove()
 
+    def due(self) -> bool:
+        """Whether a checkpoint is worth its time, after an epoch; the first process decides.
+
+        Those of a second or more take at most a twentieth of a run.
+        """
+        worth = self._cost < 1 or time.monotonic() - self._saved > 20 * self._cost
+        return self.state.processes.any(worth and self.state.processes.first)
+
     def save(self) -> None:
         """Write a checkpoint, once everything up to it is in the run file."""
+        began = time.monotonic()
         saved = {
             "run": self._run_id,
             "settings": self.settings.as_json(),
@@ -75,6 +86,8 @@ class Keeper:
             self.place.checkpoints.save(self.state.progress.step, saved)
 
         self.state.processes.lead(write)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
 
     def restore(self) -> bool:
         """Go on from the newest checkpoint of the run that the file holds, if there is one."""

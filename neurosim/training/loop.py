@@ -33,6 +33,7 @@ from neurosim.training.build import (
     check_batches,
     check_network,
 )
+from neurosim.training.compiling import compile_network
 from neurosim.training.display import Display
 from neurosim.training.distributed import Processes, join_processes
 from neurosim.training.evaluation import Evaluation, evaluate, recalibrate
@@ -46,6 +47,7 @@ from neurosim.training.settings import TrainSettings
 from neurosim.training.state import Progress, State
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+EVALUATED = 2**22  # pixels to evaluate at once on a GPU
 RECALIBRATION = 10  # batches that batch norm is measured on again
 
 
@@ -107,14 +109,13 @@ class Training:
         if wake.step_in_backward:
             step_in_backward(self.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=wake.precision == "float16")
-        wrapped = processes.wrap(self.model)
-        self.network: Callable[[Tensor], Tensor] = wrapped
+        self.plain: Callable[[Tensor], Tensor] = processes.wrap(self.model)
+        self.network = self.plain
         if wake.compile:
-            mode = "reduce-overhead" if wake.cuda_graphs else None
-            self.network = torch.compile(wrapped, mode=mode)
+            self.network = compile_network(self.plain, cuda_graphs=wake.cuda_graphs)
         image = (data.channels, *self.test_loader.image_size)
         self.sleep, self.schedule = settings.sleep.build(image) or (None, None)
-        check_network(self.model, data, image, device)
+        check_network(self.model, data, image, device, self.precision)
         check_batches(self.model, self.train_loader, image, device)
         self._check_sleep()
 
@@ -148,7 +149,7 @@ class Training:
     ) -> Loader:
         return Loader(
             data.train if train else data.test,
-            self.settings.optimisation.batch_size,
+            self.settings.optimisation.batch_size if train else self._evaluation_batch(data),
             mean=data.mean,
             std=data.std,
             augment=augment if train else augment.evaluation(distortion),
@@ -158,6 +159,16 @@ class Training:
             rank=self.processes.rank,
             world=self.processes.world,
         )
+
+    def _evaluation_batch(self, data: Dataset) -> int:
+        """Rows to evaluate at once: on a GPU more than to train with, if images are small.
+
+        Layers are started one by one there, which takes as long for a few rows as for many.
+        """
+        size, alone = self.settings.optimisation.batch_size, self.processes.world == 1
+        if self.processes.device.type != "cuda" or not alone:
+            return size
+        return max(size, min(8 * size, EVALUATED // math.prod(data.image_size)))
 
     def _check_sleep(self) -> None:
         """Refuse a network that the sleep does not fit."""
@@ -213,7 +224,8 @@ class Training:
             self.at.epoch += 1
             with self.clock.pause():
                 result = self._evaluate()
-                if self.place.checkpoint_every is None or self._ended():
+                every_epoch = self.place.checkpoint_every is None
+                if self._ended() or (every_epoch and self.keeper.due()):
                     self._save()
         result = result or self._evaluate()  # resumed after its end
         self._evaluate_splits()
@@ -259,12 +271,14 @@ class Training:
             torch.compiler.cudagraph_mark_step_begin()
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(x.device.type, self.precision, enabled=self.precision is not None):
-            logits = self.network(x)
-        smoothing = self.settings.optimisation.label_smoothing
-        loss = cross_entropy(logits.float(), y, reduction="sum", label_smoothing=smoothing)
         # Gradients are averaged over processes, whose shares of a batch may differ in size.
         rows = self.train_loader.rows(batch)
+        whole = rows == self.train_loader.rows(0)
+        network = self.network if whole else self.plain  # one small batch is not worth compiling
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision is not None):
+            logits = network(x)
+        smoothing = self.settings.optimisation.label_smoothing
+        loss = cross_entropy(logits.float(), y, reduction="sum", label_smoothing=smoothing)
         self.scaler.scale(loss * (self.processes.world / rows)).backward()
         if self.settings.record.gradients:
             self.scaler.unscale_(self.optimizer)
@@ -276,7 +290,7 @@ class Training:
         self.images += rows
         return gradients
 
-    def _sleep(self, statistics: np.ndarray | None) -> None:
+    def _sleep(self, statistics: Tensor | None) -> None:
         """All layers share their weights; `statistics` are those of this step, if recorded."""
         assert self.sleep is not None
         recorder, before, after = self._recorder_of_sleep(), statistics, None
@@ -362,9 +376,7 @@ class Training:
         self.at.measured = self.at.step
         return self.recorder
 
-    def _record(
-        self, rate: float, statistics: np.ndarray | None, gradients: np.ndarray | None
-    ) -> None:
+    def _record(self, rate: float, statistics: Tensor | None, gradients: np.ndarray | None) -> None:
         """A row of the run file: what happened since the last one, layers as before a sleep."""
         loss = self._finite_loss()
         self.loss.reset()
@@ -373,10 +385,11 @@ class Training:
         (images, working), now = self.recorded, self.clock.working
         speed = (self.images - images) / (now - working)
         self.recorded = self.images, now
-        self.recorder.step(self.at.step, loss, rate, speed, statistics, gradients)
+        found = statistics.cpu().numpy()
+        self.recorder.step(self.at.step, loss, rate, speed, found, gradients)
         self.display.shown.update({"loss": loss, "images/s": speed})
-        if len(statistics):
-            self.display.shown["SNR"] = float(np.fmin.reduce(statistics[:, SNR]))
+        if len(found):
+            self.display.shown["SNR"] = float(np.fmin.reduce(found[:, SNR]))
 
     def _snapshot(self) -> None:
         """Weights and filter distances, if they are due: as they are after a sleep."""

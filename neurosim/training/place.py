@@ -22,7 +22,7 @@ class Place:
     live: bool = True
     """In a terminal, keep progress on one line; runs that share a terminal cannot."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints; None for one after every epoch."""
+    """Steps between checkpoints; None for one after every epoch, or fewer where they take long."""
     keep: int = 2
     """Checkpoints that stay."""
 

@@ -223,11 +223,11 @@ class Recorder:
         """Whether this step, counted from 0, is recorded: the first, and every n-th after it."""
         return step % self.settings.record_every == 0
 
-    def statistics(self) -> np.ndarray:
-        """(layers, measures) of all local layers; one wait for the device."""
+    def statistics(self) -> Tensor:
+        """(layers, measures) of all local layers, on their device: nobody waits for them here."""
         if not self.local:
-            return np.empty((0, len(LayerStatistics.names())))
-        return measure([*self.local.values()]).cpu().numpy()
+            return torch.empty(0, len(LayerStatistics.names()))
+        return measure([*self.local.values()])
 
     def gradient_norms(self) -> np.ndarray | None:
         """Norms of all weights' gradients, if they are to be recorded; one wait for the device."""
@@ -269,13 +269,13 @@ class Recorder:
             row["nonzeros"] = self.nonzeros()
         self._file.append("step", row)
 
-    def sleep(self, done: int, before: np.ndarray | None, after: np.ndarray | None) -> None:
-        """Record a sleep, with statistics if they were taken."""
+    def sleep(self, done: int, before: Tensor | None, after: Tensor | None) -> None:
+        """Record a sleep, with statistics if they were taken; the writer waits for them."""
         row: dict[str, Any] = {"sleep": done}
         if self.local:
-            nothing = np.full((len(self.local), len(LayerStatistics.names())), np.nan)
+            nothing = torch.full((len(self.local), len(LayerStatistics.names())), torch.nan)
             pair = [nothing if v is None else v for v in (before, after)]
-            row["sleep_statistics"] = np.stack(pair)
+            row["sleep_statistics"] = lambda: np.stack([v.cpu().numpy() for v in pair])
         self._file.append("sleep", row)
 
     def epoch(

@@ -61,7 +61,7 @@ def _configurations() -> list[triton.Config]:
 CONFIGURATIONS = _configurations()
 # What a kernel is tuned for: every geometry and dtype, and powers of two that a batch fits into.
 TUNED_FOR = ["INPUT", "OUTPUT", "KERNEL", "STRIDE", "DILATION", "BEFORE", "GROUPS", "IN", "OUT",
-             "BATCH", "PRECISION"]  # fmt: skip
+             "PRECISION", "batch"]  # fmt: skip
 BATCHES = 512  # larger batches run as those of this size do
 
 
@@ -92,7 +92,8 @@ def _tuned(columns: str) -> Callable[[Any], Any]:
 
 
 # The number of samples changes with an epoch's last batch, which is no reason to compile anew.
-_compiled = triton.jit(do_not_specialize=["samples"])
+# Kernels do not use `batch`: it is there to tune by.
+_compiled = triton.jit(do_not_specialize=["samples", "batch"])
 
 
 @triton.jit
@@ -150,12 +151,12 @@ def _decoded(program, rows, columns, GROUPS, ROWS: tl.constexpr, COLUMNS: tl.con
 @_tuned(columns="OUT")
 @_compiled
 def _forward_kernel(
-    x, weight, y, samples,
+    x, weight, y, samples, batch,
     INPUT: tl.constexpr, OUTPUT: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr,
     DILATION: tl.constexpr, BEFORE: tl.constexpr, AXES: tl.constexpr, ELEMENTS: tl.constexpr,
     POSITIONS: tl.constexpr, TAPS: tl.constexpr, GROUPS: tl.constexpr, IN: tl.constexpr,
-    OUT: tl.constexpr, BATCH: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+    OUT: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
 ):  # fmt: skip
     """x (N, *input, G, IN), weight (taps, positions, IN, G, OUT) -> y (N, positions, G, OUT)."""
     position, group, n, o = _decoded(tl.program_id(0), samples, OUT, GROUPS, ROWS, COLUMNS)
@@ -185,12 +186,12 @@ def _forward_kernel(
 @_tuned(columns="IN")
 @_compiled
 def _input_gradient_kernel(
-    grad, weight, x, samples,
+    grad, weight, x, samples, batch,
     INPUT: tl.constexpr, OUTPUT: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr,
     DILATION: tl.constexpr, BEFORE: tl.constexpr, AXES: tl.constexpr, ELEMENTS: tl.constexpr,
     POSITIONS: tl.constexpr, TAPS: tl.constexpr, GROUPS: tl.constexpr, IN: tl.constexpr,
-    OUT: tl.constexpr, BATCH: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+    OUT: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
 ):  # fmt: skip
     """grad (N, positions, G, OUT), weight (taps, positions, IN, G, OUT) -> x (N, *input, G, IN)."""
     element, group, n, c = _decoded(tl.program_id(0), samples, IN, GROUPS, ROWS, COLUMNS)
@@ -220,12 +221,12 @@ def _input_gradient_kernel(
 @_tuned(columns="OUT")
 @_compiled
 def _weight_gradient_kernel(
-    grad, x, weight, samples,
+    grad, x, weight, samples, batch,
     INPUT: tl.constexpr, OUTPUT: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr,
     DILATION: tl.constexpr, BEFORE: tl.constexpr, AXES: tl.constexpr, ELEMENTS: tl.constexpr,
     POSITIONS: tl.constexpr, TAPS: tl.constexpr, GROUPS: tl.constexpr, IN: tl.constexpr,
-    OUT: tl.constexpr, BATCH: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+    OUT: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
 ):  # fmt: skip
     """grad (N, positions, G, OUT), x (N, *input, G, IN) -> weight (taps, positions, IN, G, OUT)."""
     position, group, term, o = _decoded(tl.program_id(0), TAPS * IN, OUT, GROUPS, ROWS, COLUMNS)
@@ -281,16 +282,15 @@ def _launch(
     key = (id(kernel), g, *sizes.values(), batch, precision, first.dtype, first.device)
     with torch.cuda.device_of(first):
         if key in _known:  # what the tuner looks up at every launch takes longer than a product
-            kernel.fn[grid](first, second, result, samples, **_known[key])
+            kernel.fn[grid](first, second, result, samples, batch, **_known[key])
             return
         constants = {
             "INPUT": g.input_size, "OUTPUT": g.output_size, "KERNEL": g.kernel_size,
             "STRIDE": g.stride, "DILATION": g.dilation, "BEFORE": g.before,
             "AXES": len(g.input_size), "ELEMENTS": prod(g.input_size), "POSITIONS": g.positions,
-            "TAPS": prod(g.kernel_size), "GROUPS": g.groups, "BATCH": batch,
-            "PRECISION": precision, **sizes,
+            "TAPS": prod(g.kernel_size), "GROUPS": g.groups, "PRECISION": precision, **sizes,
         }  # fmt: skip
-        kernel[grid](first, second, result, samples, **constants)
+        kernel[grid](first, second, result, samples, batch, **constants)
         _known[key] = constants | kernel.best_config.all_kwargs()
 
 
