@@ -19,6 +19,7 @@ from neurosim.models import simple
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings, train
 from neurosim.training.checkpoint import CheckpointError, Checkpoints, check_same, load
+from neurosim.training.keeper import Keeper
 
 Make = Callable[..., TrainSettings]
 
@@ -207,3 +208,20 @@ def test_a_full_disk(tmp_path: Path, settings: Make, full: str, message: str) ->
     train(wanted, Place(tmp_path / "whole.h5", "cpu", quiet=True), Plain())
     whole, parts = outcome(tmp_path / "whole.h5"), outcome(place.run_file)
     torch.testing.assert_close(parts["state"]["model"], whole["state"]["model"], rtol=0, atol=0)
+
+
+def test_long_checkpoints_are_rare(
+    tmp_path: Path, settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first and the last epoch, where one takes longer than twenty epochs."""
+    saved: list[int] = []
+    save = Keeper.save
+
+    def slow(self: Keeper) -> None:
+        save(self)
+        self._cost = 60.0
+        saved.append(self.state.progress.epoch)
+
+    monkeypatch.setattr(Keeper, "save", slow)
+    train(settings(epochs=4), Place(tmp_path / "run.h5", "cpu", quiet=True), Plain())
+    assert saved == [1, 4]
