@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 VARIANTS = 64
+CONFIG: Any = torch._dynamo.config
+LIMIT = "recompile_limit" if hasattr(CONFIG, "recompile_limit") else "cache_size_limit"  # torch 2.6
 
 
 def compile_network(network: nn.Module, *, cuda_graphs: bool = False) -> Callable[[Tensor], Tensor]:
@@ -18,9 +20,8 @@ def compile_network(network: nn.Module, *, cuda_graphs: bool = False) -> Callabl
     eight variants and then silently runs the next one uncompiled. Here it makes more, and where it
     can be told to, says so when it gives up.
     """
-    config: Any = torch._dynamo.config
-    config.recompile_limit = max(VARIANTS, config.recompile_limit)
-    if hasattr(config, "fail_on_recompile_limit_hit"):
-        config.fail_on_recompile_limit_hit = True
+    setattr(CONFIG, LIMIT, max(VARIANTS, getattr(CONFIG, LIMIT)))
+    if hasattr(CONFIG, "fail_on_recompile_limit_hit"):
+        CONFIG.fail_on_recompile_limit_hit = True
     mode = "reduce-overhead" if cuda_graphs else None
     return torch.compile(network, mode=mode, dynamic=False)

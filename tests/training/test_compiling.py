@@ -12,7 +12,7 @@ from scenes import Plain
 from torch import nn
 
 from neurosim.training import Place, TrainSettings, train
-from neurosim.training.compiling import compile_network
+from neurosim.training.compiling import CONFIG, LIMIT, compile_network
 
 
 @pytest.fixture
@@ -25,14 +25,13 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         asked.append(max(map(len, maps)))  # weights are smaller
         return module.forward
 
-    compile_by, config = torch.compile, torch._dynamo.config
-    limit = config.recompile_limit
+    compile_by, limit = torch.compile, getattr(CONFIG, LIMIT)
     monkeypatch.setattr(
         torch, "compile", lambda m, mode, dynamic: compile_by(m, backend=backend, dynamic=dynamic)
     )
     torch.compiler.reset()
     yield asked
-    config.recompile_limit = limit
+    setattr(CONFIG, LIMIT, limit)
     torch.compiler.reset()
 
 
