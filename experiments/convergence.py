@@ -75,7 +75,7 @@ class ConvergenceStudy:
     neurons: tuple[int, ...] = (100,)
     """Neurons N that share one inhibitory neuron."""
     noises: tuple[float, ...] = (0.0,)
-    """Standard deviation of each neuron's own input noise (needs solver euler or brian2)."""
+    """Standard deviation of each neuron's own input noise (not with solver collapsed)."""
     rules: tuple[Rule, ...] = ("circuit",)
     """The rate ODE of Eq. 8, or the instantaneous rule of Eqs. 4 and 21."""
     taus: tuple[float, ...] = (30.0,)

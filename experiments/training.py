@@ -56,7 +56,7 @@ class TrainingOptions:
     cuda_graphs: bool = False
     """Replay what was compiled as CUDA graphs: no time is lost to start its many kernels."""
     step_in_backward: bool = False
-    """Move weights as soon as their gradients are there, and drop those: a quarter less memory."""
+    """Move weights as soon as their gradients are there, and drop those, which saves memory."""
     out: Path | None = None
     """Folder for run files, table and figures (default: runs/NAME, or the next free one)."""
     keep_checkpoints: bool = False

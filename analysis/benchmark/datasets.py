@@ -1,7 +1,15 @@
 """Neural data that can be had freely, as benchmarks.
 
-The files are .npz archives of plain arrays: `primate_it_92.npz` (Kriegeskorte et al. 2008) and
-`macaque_v4.npz` (Cowley et al. 2023).
+The files are .npz archives of plain arrays, which are looked for in the data folder:
+
+    primate_it_92.npz   Kriegeskorte et al. 2008, as rsatoolbox's demonstration has it
+        images (92, height, width, 3), rdm_monkey_it (92, 92),
+        rdm_human_it_subject_session (people, sessions, 92, 92), the same with _names (strings such
+        as "human IT | subject"), rdm_human_similarity_judgement (people, 92, 92)
+    macaque_v4.npz      Cowley et al. 2023, for each of `SESSIONS` with S its name
+        sS_jpeg (bytes of all images), sS_offsets (where each begins, and the end),
+        sS_responses (neurons, images), and, where repetitions are known,
+        sS_responses_raw (neurons, images, repetitions)
 """
 
 from __future__ import annotations
@@ -80,5 +88,10 @@ DATASETS: dict[str, tuple[str, Callable[[Path], Benchmark]]] = {
 def _archive(path: str | Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InvalidArgument(
+            f"{path}: no such file; --data or $NEUROSIM_DATA says where it is, and "
+            "analysis/benchmark/datasets.py what it holds"
+        ) from error
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"{path}: cannot be read as an .npz archive ({error})") from error

@@ -55,7 +55,7 @@ class Tune:
     padding: int = 4
     """Pixels of padding."""
     validation: int | None = None
-    """Training images held out (default: 5,000 of CIFAR, 10,000 of ImageNet, else a tenth)."""
+    """Training images held out (default: 5,000 of CIFAR, 10,000 of ImageNet, else 100)."""
     samples: int | None = None
     """Let optuna choose so many pairs for every network, from the smallest to the largest rate
     and decay, in place of the grid."""

@@ -12,8 +12,8 @@ rank", layers whose filters are mixtures of few, which start as convolutions; an
 network. Networks that sleep keep a bias per position, which no sleep shares.
 None of the papers compares the two.
 
-Filters are compared twice. Distances to neighbours are the published measure, to which sleep is
-invisible: a sleep's grids have a period of three positions, and neighbours are never in one. The
+Filters are compared twice. Distances to neighbours are the published measure, which sees little of
+sleep: a sleep's grids have a period of three positions, and neighbours are never in one. The
 share of weights that is not the grid's mean, relative to what it was at first, is what a sleep
 takes away; it falls only as far as translated images make distant filters alike.
 """

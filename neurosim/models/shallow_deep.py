@@ -11,7 +11,7 @@ last; layers before a norm have no bias.
 Parameters at 32x32 pixels, 3 channels, 10 classes, in millions, weights and all:
 
     alpha = 150   S-CONV 138.3   S-LOCAL 147.6   S-FC 256.3      published 138    147    256
-    alpha = 15    D-CONV 1.45    D-LOCAL 11.7    D-FC 283        published 1.45   3.42   256
+    alpha = 15    D-CONV 1.45    D-LOCAL 11.7    D-FC 282        published 1.45   3.42   256
 
 The published D-LOCAL and D-FC are not those of the published D-CONV: no alpha gives all three.
 """

@@ -29,8 +29,8 @@ def lasso_groups(
 ) -> list[dict[str, Any]]:
     """Parameter groups for `BetaLasso`: a penalty for every layer's weight, none for the rest.
 
-    "Higher lambda for the layer that corresponds to the convolution improves the performance"
-    (Sec. 4.1): `first` is the penalty of the model's first layer, `by_layer` those of layers
+    A higher lambda for the layer that takes the convolution's place improves results (Sec. 4.1):
+    `first` is the penalty of the model's first layer, `by_layer` those of layers
     whose names match a pattern, and `l1` that of all others.
     """
     weights = {n: w for n, w in layer_weights(model).items() if w.requires_grad}

@@ -40,7 +40,7 @@ class DataSettings:
     pad: int = 0
     """Pad with the training mean and crop at random (0, 4 or 8 in the paper)."""
     flip: bool = False
-    """Flip half of the images horizontally (the paper's tables do not)."""
+    """Flip half of the images horizontally (in the paper only ImageNet's, which always are)."""
     image_size: int | None = None
     """Size of crops from a folder of images (ImageNet: 224); without it all must have one size."""
     crop: Literal["resize", "random-resized"] = "resize"

@@ -48,7 +48,7 @@ class OptimisationSettings:
     cuda_graphs: bool = False
     """Replay what was compiled as CUDA graphs: no time is lost to start its many kernels."""
     step_in_backward: bool = False
-    """Move weights as soon as their gradients are there, and drop those: a quarter less memory."""
+    """Move weights as soon as their gradients are there, and drop those, which saves memory."""
     patience: int | None = None
     """Stop once top-1 accuracy has not improved for so many epochs."""
 
