@@ -5,7 +5,7 @@ The files are .npz archives of plain arrays, which are looked for in the data fo
     primate_it_92.npz   Kriegeskorte et al. 2008, as rsatoolbox's demonstration has it
         images (92, height, width, 3), rdm_monkey_it (92, 92),
         rdm_human_it_subject_session (people, sessions, 92, 92), the same with _names (strings such
-        as "human IT | subject"), rdm_human_similarity_judgement (people, 92, 92)
+        as "hIT | BE | Session: 1"), rdm_human_similarity_judgement (people, 92, 92)
     macaque_v4.npz      Cowley et al. 2023, for each of `SESSIONS` with S its name
         sS_jpeg (bytes of all images), sS_offsets (where each begins, and the end),
         sS_responses (neurons, images), and, where repetitions are known,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ RESNET18 = ((3, 32, 7, 224, 2, 1), (32, 32, 3, 56, 1, 4), (32, 64, 3, 56, 2, 1),
             (64, 64, 3, 28, 1, 3), (64, 128, 3, 28, 2, 1), (128, 128, 3, 14, 1, 3),
             (128, 256, 3, 14, 2, 1), (256, 256, 3, 7, 1, 3))  # fmt: skip
 MIB, STATE = 2**20, 12  # bytes of a parameter and its two moments
+PARTS = ("layers", "resnet18", "networks")
 IN_BACKWARD, GRAPHS = ", stepping in backward", "CUDA graphs"
 NETWORKS = ("local", "local, channels-first", f"local{IN_BACKWARD}",
             "unfold + einsum", f"unfold + einsum{IN_BACKWARD}", "conv")  # fmt: skip
@@ -48,6 +49,8 @@ NETWORKS = ("local", "local, channels-first", f"local{IN_BACKWARD}",
 @dataclass(frozen=True)
 class Options(OnDevice):
     """What to measure."""
+
+    parts: tuple[str, ...] = PARTS
 
     @property
     def dtype(self) -> torch.dtype:
@@ -298,7 +301,7 @@ def networks(options: Options) -> dict[str, dict[str, float]]:
         early = name.endswith(IN_BACKWARD)
         works[name] = training(model, model, x, options, in_backward=early)
         models[name] = model
-        if options.device != "cpu" and not early:
+        if options.device != "cpu" and "," not in name:
             for how in ("compiled", GRAPHS):
                 compiled = compile_network(model, cuda_graphs=how == GRAPHS)
                 works[f"{name}, {how}"] = training(model, compiled, x, options)
@@ -338,13 +341,25 @@ def large_batch(options: Options, batch: int = 256) -> dict[str, dict[str, float
     return found
 
 
-def targets(
-    options: Options,
-    layers: list[dict[str, Any]],
-    found: dict[str, dict[str, float]],
-    large: dict[str, dict[str, float]],
+def layer_targets(options: Options, layers: list[dict[str, Any]]) -> list[Target]:
+    """What ResNet-20's layers by themselves must reach, on a GPU."""
+    if options.device == "cpu":
+        return []
+    alone = {
+        kind: sum(row["count"] * row[f"unfold {kind}, ms"] for row in layers)
+        / sum(row["count"] * row[f"local {kind}, ms"] for row in layers)
+        for kind in ("both", "both, eager")
+    }
+    return [
+        Target("layers alone, times faster than unfold + einsum", alone["both"], 10, True),
+        Target("the same, started by Python", alone["both, eager"], 10, True),
+    ]
+
+
+def network_targets(
+    options: Options, found: dict[str, dict[str, float]], large: dict[str, dict[str, float]]
 ) -> list[Target]:
-    """What must be reached; of eager and compiled ones the fastest counts."""
+    """What networks must reach; of eager and compiled ones the fastest counts."""
 
     def best(name: str, key: str) -> float:
         return min(row[key] for other, row in found.items() if other.split(",")[0] == name)
@@ -366,17 +381,10 @@ def targets(
             Target("beyond parameters and moments, of unfold's", beyond, 0.35, False),
             Target("peak memory at batch 256, of unfold's", share(large, "peak, MiB"), 0.4, False),
         ]
-    alone = {
-        kind: sum(row["count"] * row[f"unfold {kind}, ms"] for row in layers)
-        / sum(row["count"] * row[f"local {kind}, ms"] for row in layers)
-        for kind in ("both", "both, eager")
-    }
     eager = found["unfold + einsum"]["step, ms"] / found["local"]["step, ms"]
     gradients = found["local"]["parameters + moments, MiB"] / 3
     activations = [found[n]["beyond them, MiB"] - gradients for n in ("local", "unfold + einsum")]
     return [
-        Target("layers alone, times faster than unfold + einsum", alone["both"], 10, True),
-        Target("the same, started by Python", alone["both, eager"], 10, True),
         Target("step, times faster than unfold + einsum, eager both", eager, 4, True),
         Target("step, times faster than unfold + einsum, each as fast as it goes", faster, 4, True),
         Target("step, times the conv network's", slower, 2.5, False),
@@ -408,30 +416,34 @@ def main(options: Options) -> int:
     if not worst < 1e-4:
         print("they must agree within 1e-4: no speed is measured")
         return 1
-    layers = single_layers(options, RESNET20)
-    say(shown(f"layers of ResNet-20, batch {options.batch}", layers, 2))
-    wide = []
-    if options.device != "cpu":
-        wide = single_layers(options, RESNET18)
-        say(shown(f"layers of half-width ResNet-18, batch {options.batch}", wide, 2))
-    found = networks(options)
-    rows = [{f"ResNet-20, batch {options.batch}": name} | row for name, row in found.items()]
-    say(shown("networks", rows, 1))
-    large: dict[str, dict[str, float]] = {}
-    if options.device == "cpu":
-        large = large_batch(options)
-        rows = [{"ResNet-20, batch 256": name} | row for name, row in large.items()]
-        say(shown("memory", rows, 1))
-    reached = targets(options, layers, found, large)
+    results: dict[str, Any] = {"options": asdict(options) | {"out": None}, "agreement": worst}
+    reached: list[Target] = []
+    if "layers" in options.parts:
+        results["layers"] = single_layers(options, RESNET20)
+        say(shown(f"layers of ResNet-20, batch {options.batch}", results["layers"], 2))
+        reached += layer_targets(options, results["layers"])
+    if "resnet18" in options.parts and options.device != "cpu":
+        results["resnet18"] = single_layers(options, RESNET18)
+        title = f"layers of half-width ResNet-18, batch {options.batch}"
+        say(shown(title, results["resnet18"], 2))
+    if "networks" in options.parts:
+        found = results["networks"] = networks(options)
+        rows = [{f"ResNet-20, batch {options.batch}": name} | row for name, row in found.items()]
+        say(shown("networks", rows, 1))
+        large: dict[str, dict[str, float]] = {}
+        if options.device == "cpu":
+            large = results["large batch"] = large_batch(options)
+            rows = [{"ResNet-20, batch 256": name} | row for name, row in large.items()]
+            say(shown("memory", rows, 1))
+        reached += network_targets(options, found, large)
     say(["", *(target.line() for target in reached)])
-    results = {
-        "options": {"device": options.device, "batch": options.batch},
-        "agreement": worst, "layers": layers, "resnet18": wide, "networks": found,
-        "large batch": large, "targets": {t.name: [t.value, t.bound] for t in reached},
-    }  # fmt: skip
-    keep(options.out, f"layers-{options.device}-{options.batch}", lines, results)
+    results["targets"] = {t.name: [t.value, t.bound] for t in reached}
+    which = "" if {*options.parts} == {*PARTS} else f"-{'-'.join(options.parts)}"
+    keep(options.out, f"layers-{options.device}-{options.batch}{which}", lines, results)
     return 0
 
 
 if __name__ == "__main__":
-    execute(device_command_line(__doc__, repeats=5), Options.given, main)
+    parser = device_command_line(__doc__, repeats=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    execute(parser, Options.given, main)

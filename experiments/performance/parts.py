@@ -28,9 +28,9 @@ class OnDevice:
     out: Path | None = None
 
     @classmethod
-    def given(cls, device: str, batch: int | None, repeats: int, out: Path | None) -> Self:
+    def given(cls, device: str, batch: int | None, **others: Any) -> Self:
         """From a command line, on which the batch depends on the device."""
-        return cls(device, BATCH[device] if batch is None else batch, repeats, out)
+        return cls(device, BATCH[device] if batch is None else batch, **others)
 
     def check(self) -> None:
         """Refuse what cannot be measured."""
