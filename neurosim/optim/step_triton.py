@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neurosim.optim.step import Tensors, Update, flat, foreach, in_order_of
 
-BLOCK = 4096
+BLOCK = 1024  # more would not stay in registers
 
 
 def step(weights: Tensors, gradients: Tensors, momenta: Tensors | None, by: Update) -> None:

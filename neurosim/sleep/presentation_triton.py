@@ -36,7 +36,8 @@ def euler(now: Moving, held: Held) -> Moving:
     circuit = (0.0, 0.0) if instant else (response.alpha, response.leak)
     subtracted = response.subtracted if instant else 0.0
     # In memory, because arguments would be rounded to single precision.
-    numbers = start.new_tensor([momentum, gamma, subtracted, *circuit, *etas.tolist()])
+    given = torch.tensor([momentum, gamma, subtracted, *circuit, *etas.tolist()], dtype=start.dtype)
+    numbers = given.to(start.device, non_blocking=True)  # no waiting at every tile
     after = Moving(*(values.clone(memory_format=torch.contiguous_format) for values in now))
     outputs, members = start.shape[1], triton.next_power_of_2(frame.largest)
     columns = min(triton.next_power_of_2(outputs), max(1, NEURONS // members))
