@@ -40,6 +40,7 @@ from neurosim.sweeps import StudyFolder
 # Measures in the printed table and their headings there.
 COLUMNS = {
     "inverse_snr": "−log SNR",
+    "grid_inverse_snr": "in grids",  # which is what a sleep changes
     "spread": "spread",
     "convolution_distance": "to conv",
     "explained_by_grids": "by grids",
@@ -119,11 +120,15 @@ def analyze(runs: tuple[Path, ...], options: AnalyzeOptions) -> Report:
     histories: dict[str, WeightHistory] = {}
     for label, path in files.items():
         with RunReader(path) as run:
-            if run.kind == "convergence":
+            if run.kind == "convergence" and "inverse_snr" not in run.names():
+                line.say(f"{path}: {run.config.get('study', 'a study')} has a figure of its own")
+            elif run.kind == "convergence":
                 studies[label] = convergence_curves(run)
             else:
                 histories[label] = weight_history(run, options, line)
     line.clear()
+    some = studies or histories
+    require(some, "runs", [*map(str, files.values())], "of training or of a convergence study")
     folder = results_folder(options.out, options.name)
     stem = folder / options.name
     drawing = _figures(studies, histories, options.radii)
@@ -165,7 +170,7 @@ def run_files(runs: Sequence[Path]) -> dict[str, Path]:
 def weight_history(run: RunReader, options: AnalyzeOptions, line: StatusLine) -> WeightHistory:
     """Curves and trajectories of a training run; layers that were asked for must be there."""
     curves = training_curves(run)
-    if "snapshot" not in run.names():
+    if not any(name.startswith("weights/") for name in run.names()):
         if options.layers is not None and not curves.layers:
             raise InvalidArgument(f"{run.path}: holds {NO_WEIGHTS}")
         for layer in options.layers or ():
@@ -274,7 +279,7 @@ def _study_values(study: ConvergenceCurves) -> list[dict[str, Any]]:
 def _study_lines(studies: Mapping[str, ConvergenceCurves]) -> list[str]:
     rows = [
         [label, found["setting"], f"{found['log_inverse_snr']:.3f}",
-         f"{found['spread_over_trials']:.3f}", str(found["trials"])]
+         _shown("", found["spread_over_trials"]), str(found["trials"])]
         for label, study in studies.items()
         for found in _study_values(study)
     ]  # fmt: skip
@@ -354,7 +359,8 @@ def _distance(measure: str) -> str:
 def _shown(measure: str, value: float) -> str:
     if math.isnan(value):
         return "-"
-    return f"{float(log_inverse_snr(value)) if measure == 'inverse_snr' else value:.3g}"
+    logarithmic = measure in ("inverse_snr", "grid_inverse_snr")
+    return f"{float(log_inverse_snr(value)) if logarithmic else value:.3g}"
 
 
 def _last(values: np.ndarray) -> float:

@@ -131,7 +131,19 @@ class ConvergenceStudy:
             self.record_every,
             f"from 1 to --presentations = {self.presentations}",
         )
+        require(
+            self.presentations % self.record_every == 0,
+            "--record-every",
+            self.record_every,
+            f"a divisor of --presentations = {self.presentations}, so that the end is recorded",
+        )
         require(self.trials >= 1, "--trials", self.trials, ">= 1")
+        require(
+            self.input_mean == 0 or set(self.inputs) <= {"gaussian", "rectified"},
+            "--input-mean",
+            self.input_mean,
+            "left out unless --inputs are gaussian or rectified",
+        )
         require(
             self.correlation is None or set(self.inputs) <= {"gaussian", "rectified"},
             "--correlation",
@@ -316,7 +328,8 @@ def report(name: str, path: Path) -> Report:
         theirs = {key: float(limit[index]) for key, limit in limits.items()}
         values.append({**point, "minus_log_snr": mean, "std": high - mean, "limits": theirs})
         shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in point.values()]
-        rows.append([*shown, *(f"{v:.3f}" for v in (mean, high - mean, *theirs.values()))])
+        numbers = (mean, high - mean, *theirs.values())
+        rows.append([*shown, *("-" if np.isnan(v) else f"{v:.3f}" for v in numbers)])
     lines = table(header, rows)
     if curves.floored.any():
         lines.append("Values at the floor of double precision are shown as that floor.")

@@ -118,18 +118,28 @@ def _call(text: str) -> Any:
         found = getattr(import_module(name), function)
     except (ImportError, AttributeError) as error:
         raise InvalidArgument(f"model {text!r} cannot be imported: {error}") from error
-    return found()
+    try:
+        return found()
+    except TypeError as error:
+        raise InvalidArgument(f"model {text!r} must take no arguments: {error}") from error
 
 
 def _newest(path: Path) -> Path:
     if path.suffix == ".pt":
         return path
     folder = path if path.is_dir() else path.with_suffix(".checkpoints")
+    runs = sorted(folder.glob("*.checkpoints"))
+    if len(runs) > 1:
+        raise InvalidArgument(
+            f"{path}: must be one run, and holds {len(runs)}: name one, such as "
+            f"{runs[0].with_suffix('.h5')}"
+        )
+    folder = runs[0] if runs else folder
     if not (found := Checkpoints(folder).paths()):
         raise InvalidArgument(f"{path}: no checkpoint there, nor in {folder}")
     return found[-1]
 
 
 def _name(path: Path) -> str:
-    """Of the run that a checkpoint belongs to."""
+    """Of the run that a checkpoint belongs to; a folder with one run has its own name."""
     return path.parent.stem if path.suffix == ".pt" and path.parent.suffix else path.stem

@@ -85,7 +85,7 @@ class Report:
 
     def text(self) -> str:
         """The table, and where everything is."""
-        places = [f"{'run files' if self.run_file.is_dir() else 'run file '} {self.run_file}"]
+        places = [f"{'folder   ' if self.run_file.is_dir() else 'run file '} {self.run_file}"]
         places += [f"table     {self.table}"] if self.table else []
         places += [f"figure    {path}" for path in self.figures]
         return "\n".join([*self.lines, "", *places])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +13,12 @@ from analysis.benchmark import table as score_table
 from analysis.benchmark.assemblies import read_folder
 from analysis.benchmark.datasets import DATASETS
 from analysis.benchmark.form import FILE, Benchmark, read_benchmark
-from analysis.benchmark.scoring import Candidate, Metric, Score, Scoring, average, score
+from analysis.benchmark.scoring import Metric, Network, Score, Scoring, average, score
 from analysis.representations.activations import Extraction
 from experiments.networks import candidate
 from experiments.report import Report, results_folder, table
 from neurosim.data.sources import data_folder
-from neurosim.errors import InvalidArgument
+from neurosim.errors import InvalidArgument, require
 from neurosim.progress import StatusLine
 
 
@@ -64,20 +65,31 @@ def run(models: tuple[str, ...], options: ScoreOptions) -> Report:
         models: The models.
         options: On what, how, and where results go.
     """
+    require(len(models) > 0, "models", models, "one or more: checkpoints, module:function, pixels")
     settings = Scoring(
         metric=options.metric, comparison=options.comparison, splits=options.splits,
         commit=options.commit,
     )  # fmt: skip
     extraction = Extraction(dtype=options.dtype, pool=options.pool)
     benchmark = find_benchmark(options.benchmark, options.data)
-    candidates: list[Candidate] = [
+    candidates = [
         candidate(name, options.layers, settings=extraction, device=options.device)
         for name in models
     ]  # fmt: skip
+    candidates = distinct(candidates, models)
     folder = results_folder(options.out, "score")
     line = StatusLine(quiet=options.quiet)
     scores = score(candidates, benchmark, None, settings, folder=folder, tell=line.say)
     return report("score", folder, scores)
+
+
+def distinct(candidates: Sequence[Network], texts: Sequence[str]) -> list[Network]:
+    """The same models; those of one name, such as runs of one seed, by what was asked for."""
+    count = Counter(found.name for found in candidates)
+    return [
+        found if count[found.name] == 1 else replace(found, name=text)
+        for found, text in zip(candidates, texts, strict=True)
+    ]
 
 
 def report(name: str, folder: Path, scores: Sequence[Score]) -> Report:

@@ -132,6 +132,12 @@ class Outcome:
         return np.array([getattr(run, name)[-1] for run in self.runs])
 
     @property
+    def elsewhere(self) -> dict[str, float]:
+        """Top-1 accuracy on distorted copies and on parts of the data, if recorded: the mean."""
+        each = [{k: v[-1] for k, v in run.copies.items()} | run.splits for run in self.runs]
+        return {name: float(np.mean([found[name] for found in each])) for name in each[0]}
+
+    @property
     def snr(self) -> float:
         """The lowest SNR of all layers at the last record, geometric mean over seeds."""
         with np.errstate(divide="ignore"):  # one that is 0 makes the mean 0
@@ -195,7 +201,8 @@ def report(
     `columns` names the published quantities to show and their headings.
     """
     measured = ["top-1", "max-min", "top-5", "lowest SNR", "min"]
-    header = ["variant", "lr", "runs", *measured, *columns.values()]
+    others = list(dict.fromkeys(name for o in outcomes for name in o.elsewhere))
+    header = ["variant", "lr", "runs", *measured, *others, *columns.values()]
     lines, values = [], []
     for outcome in outcomes:
         top1, top5 = 100 * outcome.last("top1"), 100 * outcome.last("top5")
@@ -204,6 +211,7 @@ def report(
         published = {column: variant.published.get(column) for column in columns}
         cells = [f"{top1.mean():.2f}", f"{np.ptp(top1):.2f}", f"{top5.mean():.2f}"]
         cells += [f"{outcome.snr:.3g}", f"{minutes:.2f}"]
+        cells += [f"{100 * outcome.elsewhere.get(name, np.nan):.2f}" for name in others]
         cells += ["-" if value is None else f"{value:g}" for value in published.values()]
         lines.append(
             [variant.name, f"{variant.settings.optimisation.lr:g}", str(len(top1)), *cells]
@@ -218,6 +226,7 @@ def report(
                 "top5_mean": float(top5.mean()),
                 "lowest_snr": outcome.snr,
                 "minutes": minutes,
+                "top1_elsewhere": outcome.elsewhere,
                 "published": published,
             }
         )

@@ -23,6 +23,7 @@ import tyro
 from experiments.convergence import ConvergenceStudy, run_study
 from experiments.registry import EXPERIMENTS, EXPORTS, Entry, load
 from experiments.report import Report, RunOptions, as_json
+from neurosim import __version__
 from neurosim.errors import Interrupted, InvalidArgument, NeurosimError, require, require_choice
 from neurosim.progress import notices
 from neurosim.recording import RunReader, describe_lines, describe_values
@@ -113,7 +114,7 @@ def _overview() -> str:
             "",
             *_listed({name: command.summary for name, command in COMMANDS.items()}),
             "",
-            "neurosim COMMAND --help shows a command's options.",
+            "neurosim COMMAND --help shows a command's options, neurosim --version the version.",
         ]
     )
 
@@ -141,8 +142,10 @@ def _listed(summaries: Mapping[str, str]) -> list[str]:
 def _parse(arguments: Sequence[str]) -> Call | str:
     """The command that was asked for, put together but not run yet; or help."""
     name, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
-    if name in ("-h", "--help"):
+    if name in ("", "-h", "--help"):
         return _overview()
+    if name == "--version":
+        return f"neurosim {__version__}"
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         raise InvalidArgument(f"the first word must be one of {known}, got {name!r}; see --help")
@@ -201,6 +204,9 @@ def _explain(wait: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # not all encodings have a minus sign
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         parsed = _parse(sys.argv[1:] if arguments is None else arguments)
         if not isinstance(parsed, str):

@@ -159,7 +159,6 @@ def test_unknown_words_are_explained(capsys: pytest.CaptureFixture[str]) -> None
         (["converge", "--gama", "1"], ["--gama", "--gammas"]),
         (["converge", "--gammas", "x"], ["--gammas", "['x']"]),
         (["converg"], ["'converg'", "converge, train, reproduce"]),
-        ([], ["converge, train, reproduce", "--help"]),
         (["inspect"], ["PATH"]),
     ):
         error = fails(capsys, *arguments)
@@ -177,6 +176,8 @@ def succeeds(arguments: list[str]) -> bool:
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
+        ([], ["converge", "train", "--help"]),
+        (["--version"], ["neurosim 0."]),
         (["--help"], ["converge", "train", "reproduce", "demo", "inspect"]),
         (["converge", "--help"], ["--gammas", "default: 0.1 0.01", "Example", "--overwrite"]),
         (["reproduce", "--help"], ["theorem1", "integrators", "Eq. 4", "table1"]),

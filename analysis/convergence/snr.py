@@ -62,6 +62,7 @@ def convergence_curves(run: RunReader) -> ConvergenceCurves:
         mean = np.where(recorded, logs, 0).sum(1) / count
         spread = np.where(recorded, logs - mean[:, None], 0)
         std = np.sqrt((spread**2).sum(1) / count)
+    std = np.where(count > 1, std, np.nan)  # one trial does not spread
     names = run.names()
     grid = {name.removeprefix("grid/"): run[name] for name in names if name.startswith("grid/")}
     limits = {name.removeprefix("limit/"): run[name] for name in names if name.startswith("limit/")}

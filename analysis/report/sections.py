@@ -188,7 +188,7 @@ def _shown_of(shown: Sequence[str], known: Sequence[str], what: str = "layers") 
 def _weights(run: RunReader, curves: TrainingCurves, settings: PageSettings) -> list[Markup]:
     """What snapshots tell: distances, measures, pictures."""
     heading = element("h3", "Filters")
-    if "snapshot" not in run.names():
+    if not any(name.startswith("weights/") for name in run.names()):
         return [heading, element("p", NO_WEIGHTS, class_="quiet")]
     known = [layer for layer in chosen_layers(run, settings.layers).values() if layer.is_local]
     if not known or not len(run["snapshot"]):

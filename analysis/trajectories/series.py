@@ -104,7 +104,7 @@ def trajectory(run: RunReader, layer: RecordedLayer, wanted: Wanted) -> Trajecto
             row = _measure(weight, layer, wanted, present)
         if "drift" in wanted.quantities:
             before = chosen[max(number - 1, 0)]
-            row["drift"] = _change(run, layer, weight, chosen[0])
+            row["drift"] = _change(run, layer, weight, 0)
             row["step_drift"] = _change(run, layer, weight, before) if number else math.nan
         rows.append(row)
     names = rows[0] if rows else {}

@@ -14,6 +14,7 @@ from typing import Literal
 from experiments.dynamic_sharing.published import cell
 from experiments.report import Report
 from experiments.training import TrainingOptions, Variant, report, run_variants
+from neurosim.errors import require
 from neurosim.training import (
     DataSettings,
     NetworkSettings,
@@ -38,8 +39,20 @@ class Table1:
     """How ws(n) networks sleep; the paper's sleep is the instant mean."""
 
 
+def check_intervals(sleep: SleepSettings) -> None:
+    """Refuse what would make networks sleep at other times than their rows say, or never."""
+    plain = SleepSettings()
+    for name in ("every", "unit", "at_steps", "below_snr"):
+        value, option = getattr(sleep, name), f"--{name.replace('_', '-')}"
+        told = value == getattr(plain, name)
+        require(told, option, value, "left out: rows ws1, ws10 and ws100 say when they sleep")
+    awake = sleep.sleep != "none"
+    require(awake, "--sleep", sleep.sleep, "a mechanism; --variants conv lc are those without")
+
+
 def variants(settings: Table1, options: TrainingOptions) -> list[Variant]:
     """conv, lc, lc with repetitions, lc for longer (Sec. 5.2), lc with sleep every n batches."""
+    check_intervals(settings.sleep)
     dataset = options.dataset or "cifar10"
     base = TrainSettings(
         data=DataSettings(dataset=dataset, pad=settings.padding),

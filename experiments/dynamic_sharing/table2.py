@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from experiments.dynamic_sharing.published import cell
+from experiments.dynamic_sharing.table1 import check_intervals
 from experiments.report import Report
 from experiments.training import TrainingOptions, Variant, report, run_variants
 from neurosim.training import (
@@ -35,6 +36,7 @@ class Table2:
 
 def variants(settings: Table2, options: TrainingOptions) -> list[Variant]:
     """conv, lc, lc with sleep every n batches."""
+    check_intervals(settings.sleep)
     base = options.apply(
         TrainSettings(
             data=DataSettings(dataset=options.dataset or "imagenet"),

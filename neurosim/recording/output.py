@@ -150,8 +150,8 @@ class OutputFile:
         found = [path for path in (self.path, *later_segments(self.path)) if path.exists()]
         if found and not self._overwrite:
             raise RunFileError(
-                f"{found[0]}: exists already; choose another name, pass overwrite=True, or "
-                "continue the run with RunWriter.resume"
+                f"{found[0]}: exists already; choose another name or folder, replace it "
+                "(--overwrite, overwrite=True) or go on with it (--resume, RunWriter.resume)"
             )
         if not self.path.exists():
             return

@@ -35,6 +35,10 @@ class Display:
         if epoch == 1 or epoch % 10 == 0:
             self._line.say(f"{self._text(step)}, {duration(self.clock.seconds)} so far")
 
+    def say(self, what: str) -> None:
+        """A line of its own."""
+        self._line.say(f"{self.name}: {what}")
+
     def clear(self) -> None:
         """Make room for what is printed next."""
         self._line.clear()

@@ -229,6 +229,8 @@ class Training:
                     self._save()
         result = result or self._evaluate()  # resumed after its end
         self._evaluate_splits()
+        if self.sleep is not None and not self.at.sleeps:
+            self.display.say(f"never slept in {self.at.step} steps")
         return Result(
             self.place.run_file,
             result,

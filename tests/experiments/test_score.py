@@ -16,11 +16,12 @@ from PIL import Image
 from torch import nn
 
 from analysis.benchmark.form import Benchmark, Recording
+from analysis.benchmark.scoring import pixels
 from analysis.representations.stimuli import Pictures
 from experiments.brainscore import ExportOptions, export
 from experiments.dynamic_sharing import table3
 from experiments.networks import Description, candidate, restore
-from experiments.score import ScoreOptions, find_benchmark, run
+from experiments.score import ScoreOptions, distinct, find_benchmark, run
 from neurosim.errors import InvalidArgument
 from neurosim.training import (
     DataSettings,
@@ -240,3 +241,15 @@ def test_published_averages_are_those_of_the_columns() -> None:
     """The paper's first column is the mean of the others, to its rounding."""
     for row in table3.PUBLISHED.values():
         assert np.mean(row[1:]) == pytest.approx(row[0], abs=1.1e-3)
+
+
+def test_models_of_one_name_are_told_apart() -> None:
+    """Runs of one seed in two folders, say; others keep their short names."""
+    texts = ["a/run.h5", "b/run.h5", "pixels"]
+    named = [replace(pixels(), name=name) for name in ("run", "run", "pixels")]
+    assert [found.name for found in distinct(named, texts)] == texts
+
+
+def test_no_models() -> None:
+    with pytest.raises(InvalidArgument, match=r"models must be one or more: .* got \(\)"):
+        run((), ScoreOptions())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from neurosim.cli import main
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader, Status
 from neurosim.sleep import Circuit, Instant
+from neurosim.training import SleepSettings
 
 OPTIONS = TrainingOptions(device="cpu")
 QUICK = [
@@ -264,3 +266,19 @@ def test_variants_share_a_folder_by_name() -> None:
     _, outcomes = run_variants("digits", rows[:1], options, (3,))
     assert [run.seed for run in outcomes[0].runs] == [3]
     assert np.isnan(outcomes[0].snr)  # a convolutional network has none
+
+
+@pytest.mark.parametrize(
+    ("sleep", "message"),
+    [
+        ({"sleep": "instant", "every": 3}, "--every must be left out: rows ws1, ws10 and ws100"),
+        ({"sleep": "instant", "unit": "epochs"}, "--unit must be left out"),
+        ({"sleep": "instant", "at_steps": (3,)}, "--at-steps must be left out"),
+        ({"sleep": "none"}, "--sleep must be a mechanism; --variants conv lc"),
+    ],
+)
+def test_rows_say_when_networks_sleep(sleep: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        table1.variants(table1.Table1(sleep=SleepSettings(**sleep)), OPTIONS)
+    with pytest.raises(InvalidArgument, match=message):
+        table2.variants(table2.Table2(sleep=SleepSettings(**sleep)), OPTIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from scenes import assert_same
 from torch import nn
 
 from neurosim.data import Loader
+from neurosim.dynamics import Constant, RateCircuit
 from neurosim.errors import InvalidArgument
 from neurosim.nn import LocallyConnected2d
 from neurosim.recording import RunReader
-from neurosim.training import Place, TrainSettings, train
+from neurosim.sleep import Circuit, Hebbian, Layerwise
+from neurosim.training import Place, SleepSettings, TrainSettings, train
 from neurosim.training.build import build_data, build_network, check_batches
 
 Make = Callable[..., TrainSettings]
@@ -86,3 +89,22 @@ def test_batch_norm_of_maps_does_not(settings: Make) -> None:
     check_batches(network, loader, (1, *SIZE), torch.device("cpu"))
     assert_same(network.state_dict(), before)
     assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_help_says_what_mechanisms_do_by_default() -> None:
+    """In words, since they differ by mechanism."""
+    circuit, hebbian, layerwise = Circuit(), Hebbian(), Layerwise()
+    text = " ".join((inspect.getsource(SleepSettings)).split())
+    response, plasticity = circuit.response, circuit.plasticity
+    assert isinstance(response, RateCircuit)
+    assert isinstance(plasticity.rate, Constant)
+    for said in (
+        f"(default: {circuit.presentations}), or batches of them by hebbian ({hebbian.steps}) and "
+        f"layerwise ({layerwise.steps})",
+        f"(default: {response.alpha:g})",
+        f"(default: {plasticity.gamma:g} circuit, 1e-5 hebbian, {layerwise.gamma:g} layerwise)",
+        f"(default: 8e-6 circuit, {hebbian.rate:g} hebbian, {layerwise.rate:g} layerwise)",
+        f"in ms (default: {response.dt:g})",
+    ):
+        assert said in text
+    assert (hebbian.gamma, plasticity.rate.base) == (1e-5, 8e-6)

@@ -83,6 +83,12 @@ class OptimisationSettings:
                 )
 
     def _check_lasso(self) -> None:
+        """Refuse what the optimizer would not look at."""
+        plain = OptimisationSettings()
+        for name, known in {"momentum": ("sgd", "beta-lasso"), "beta": ("beta-lasso",)}.items():
+            value = getattr(self, name)
+            means = self.optimizer in known or value in (getattr(plain, name), 0)
+            require(means, f"--{name}", value, f"left out for --optimizer {self.optimizer}")
         for name in ("l1", "l1_first", "beta"):
             value, option = getattr(self, name), f"--{name.replace('_', '-')}"
             allowed = value is None or 0 <= value < math.inf

@@ -36,15 +36,15 @@ class SleepSettings:
     """The grids' means (instant), Eq. 4 (hebbian), the rate circuit of Eq. 8 (circuit), or Eq. 4
     with patterns that every layer makes for the next (layerwise, Sec. 4.1)."""
     every: int = 10
-    """Sleep after every so many batches (or epochs): the n of ws(n)."""
+    """The n of ws(n): sleep after the first of every n batches (or after every n epochs)."""
     unit: Literal["batches", "epochs"] = "batches"
     """What --every counts."""
     phase: Literal["epoch", "global"] = "epoch"
     """Count batches within the epoch, as published, or over the whole run."""
     at_steps: tuple[int, ...] = ()
-    """Sleep after these steps instead."""
+    """Sleep after the steps of these numbers instead, counted from 0."""
     below_snr: float | None = None
-    """Sleep whenever a layer's SNR falls below this instead."""
+    """Sleep when a layer's SNR is below this instead; looked at every --every steps."""
     border: Literal["share", "exclude"] = "share"
     """Whether positions at the image's border sleep too."""
     scaling: Literal["neuron", "grid", "layer"] | None = None
@@ -56,15 +56,17 @@ class SleepSettings:
     redraw: int | None = None
     """Draw new patterns every so many sleeps (default: the same every time)."""
     presentations: int | None = None
-    """Patterns shown by the circuit, or batches of them by hebbian (default: the mechanism's)."""
+    """Patterns shown by the circuit (default: 4000), or batches of them by hebbian (100) and
+    layerwise (1000)."""
     alpha: float | None = None
-    """Inhibition of the circuit."""
+    """Inhibition of the circuit (default: 100)."""
     gamma: float | None = None
-    """Pull toward the weights at the start of the sleep."""
+    """Pull toward the weights at the start of the sleep (default: 0.01 circuit, 1e-5 hebbian,
+    0.001 layerwise)."""
     rate: float | None = None
-    """Rate of plasticity."""
+    """Rate of plasticity (default: 8e-6 circuit, 0.1 hebbian, 1 layerwise)."""
     dt: float | None = None
-    """Step of the circuit's ODE in ms; strong inhibition needs a small one."""
+    """Step of the circuit's ODE in ms (default: 0.25); strong inhibition needs a small one."""
     moments: Literal["keep", "share"] = "keep"
     """The optimizer's moments at a sleep: kept, as published, or averaged like the weights."""
     batch_norm: Literal["keep", "recalibrate"] = "keep"
@@ -100,7 +102,7 @@ class SleepSettings:
         if self.at_steps:
             return AtSteps(self.at_steps)
         if self.below_snr is not None:
-            return BelowSNR(self.below_snr)
+            return BelowSNR(self.below_snr, self.every)
         return (
             EveryEpochs(self.every)
             if self.unit == "epochs"

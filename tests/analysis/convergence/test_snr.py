@@ -35,7 +35,7 @@ def test_curves_by_hand(tmp_path: Path) -> None:
     with RunReader(tmp_path / "x.h5") as run:
         curves = convergence_curves(run)
     np.testing.assert_allclose(curves.mean, [[0, -2], [-2, -4]])
-    np.testing.assert_allclose(curves.high - curves.mean, [[0, 1], [0, 0]], atol=1e-12)
+    np.testing.assert_allclose(curves.high - curves.mean, [[0, 1], [np.nan] * 2], atol=1e-12)
     assert curves.trials.tolist() == [2, 1]
     assert curves.presentations.tolist() == [10, 20]
     assert curves.varying == {"gamma": [0.1, 0.01]}
