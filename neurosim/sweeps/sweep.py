@@ -272,9 +272,10 @@ class Runs:
                 ended = len(record.points)
                 if record.status == FAILED:
                     self.counts.failed += ended
-                    for key, error in zip(record.points, record.errors, strict=True):
+                    for number, error in enumerate(record.errors):
                         if (told := told + 1) <= TOLD:
-                            monitor.say(f"{key} failed: {error}")
+                            named = " ".join(f"{k}={v}" for k, v in record.config(number).items())
+                            monitor.say(f"{named} failed ({record.points[number]}): {error}")
                 else:
                     self.counts.done += ended
                 yield record

@@ -38,7 +38,15 @@ def build_data(settings: DataSettings, seed: int) -> Dataset:
     """The set, cut as asked: `test` are the images that training is evaluated on."""
     size = settings.image_size
     options: dict[str, Any] = {} if size is None else {"size": size}
-    data = load(settings.dataset, settings.data, **options)
+    try:
+        data = load(settings.dataset, settings.data, **options)
+    except InvalidArgument as error:
+        if size is None or "size" not in str(error):
+            raise
+        raise InvalidArgument(
+            f"--image-size must be left out for --dataset {settings.dataset}, whose images have "
+            f"one size, got {size}"
+        ) from error
     if settings.folds is not None:
         data = data.fold(settings.fold, settings.folds)
     if settings.normalise == "none":
