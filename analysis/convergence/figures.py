@@ -19,6 +19,9 @@ from analysis.figures import STYLE, new_figure
 
 LINES = ["-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), (0, (8, 3))]
 LIMIT_LINES = {"eq5": ":", "eq25": "--", "circuit": "-."}
+LIMIT_MARKS = {"eq5": "s", "eq25": "<", "circuit": "o"}
+MOST_LIMITS = 9
+"""Of a panel with more, limits are marks at its right edge: lines would hide the curves."""
 LIMIT_NAMES = {"eq5": "Eq. 5", "eq25": "Eq. 25", "circuit": "own limit"}
 MOST_CURVES = 200
 """A figure with more curves than this shows their ends instead."""
@@ -27,8 +30,9 @@ MOST_CURVES = 200
 def convergence(curves: ConvergenceCurves, limits: list[str] | None = None) -> Figure:
     """-log SNR over presentations: colour is gamma, line is kernel size, a panel the rest.
 
-    Thin straight lines are the limits of theory, in the colour of the settings that they belong
-    to. `limits` chooses among them; by default all that the run file holds.
+    Thin straight lines, or marks at the right if there are many, are the limits of theory, in the
+    colour of the settings that they belong to. `limits` chooses among them; by default all that the
+    run file holds.
     """
     if len(curves.mean) > MOST_CURVES:
         return _final_values(curves)
@@ -38,7 +42,11 @@ def convergence(curves: ConvergenceCurves, limits: list[str] | None = None) -> F
     while spare and len(inner) < 2:  # a grid over other axes uses colours and lines for those
         inner.append(spare.pop())
     settings = range(len(curves.mean))
-    panels = list(dict.fromkeys(tuple(str(varying[a][g]) for a in spare) for g in settings))
+    panels: dict[tuple[str, ...], list[int]] = {}
+    for g in settings:
+        panels.setdefault(tuple(str(varying[a][g]) for a in spare), []).append(g)
+    theory = {p: _limits(curves, members, inner, limits) for p, members in panels.items()}
+    marked = max(map(len, theory.values())) > MOST_LIMITS
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     with matplotlib.style.context(STYLE):
@@ -46,16 +54,16 @@ def convergence(curves: ConvergenceCurves, limits: list[str] | None = None) -> F
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes_of_none in axes.flat[len(panels) :]:
             axes_of_none.set_visible(False)
-        for panel, ax in zip(panels, axes.flat, strict=False):
-            members = [g for g in settings if tuple(str(varying[a][g]) for a in spare) == panel]
-            _draw_panel(ax, curves, members, inner, limits)
+        for (panel, members), ax in zip(panels.items(), axes.flat, strict=False):
+            _draw_panel(ax, curves, members, inner)
+            _draw_limits(ax, curves, theory[panel], marked=marked)
             if spare:
                 ax.set_title(", ".join(label(a, varying[a][members[0]]) for a in spare))
         for ax in axes[-1]:
             ax.set_xlabel("presentations")
         for ax in axes[:, 0]:
             ax.set_ylabel("−log SNR")
-        _convergence_legend(axes[0, -1], curves, inner, limits)
+        _convergence_legend(axes[0, -1], curves, inner, limits, marked=marked)
     return figure
 
 
@@ -88,13 +96,7 @@ def _limit_names(curves: ConvergenceCurves, limits: list[str] | None) -> list[st
     return [name for name in known if limits is None or name in limits]
 
 
-def _draw_panel(
-    ax: Axes,
-    curves: ConvergenceCurves,
-    members: list[int],
-    inner: list[str],
-    limits: list[str] | None,
-) -> None:
+def _draw_panel(ax: Axes, curves: ConvergenceCurves, members: list[int], inner: list[str]) -> None:
     for g in members:
         colour, line = _setting_colour(curves, inner, g), LINES[0]
         if len(inner) > 1:
@@ -104,15 +106,33 @@ def _draw_panel(
         ax.fill_between(
             curves.presentations, curves.low[g], curves.high[g], color=colour, alpha=0.15, lw=0
         )
+
+
+def _limits(
+    curves: ConvergenceCurves, members: list[int], inner: list[str], limits: list[str] | None
+) -> list[tuple[str, float, Any]]:
+    """Name, -log SNR and colour of all that theory says of some settings, once each."""
+    found: dict[tuple[str, float, Any], None] = {}
     for name in _limit_names(curves, limits):
-        drawn, depends = set(), _depends(curves, name, inner)
+        depends = _depends(curves, name, inner)
         for g in members:
             value = float(log_inverse_snr(curves.limits[name][g]))
             colour = _setting_colour(curves, inner, g) if depends else "0.2"
-            if np.isfinite(value) and (line := (round(value, 6), colour)) not in drawn:
-                drawn.add(line)
-                style = LIMIT_LINES[name]
-                ax.axhline(value, color=colour, lw=0.9, linestyle=style, zorder=0, alpha=0.9)
+            if np.isfinite(value):
+                found[name, round(value, 6), colour] = None
+    return list(found)
+
+
+def _draw_limits(
+    ax: Axes, curves: ConvergenceCurves, theory: list[tuple[str, float, Any]], *, marked: bool
+) -> None:
+    for name, value, colour in theory:
+        if marked:
+            end = 1.03 * curves.presentations[-1]
+            ax.plot(end, value, color=colour, marker=LIMIT_MARKS[name], ms=4, mfc="none")
+        else:
+            style = LIMIT_LINES[name]
+            ax.axhline(value, color=colour, lw=0.9, linestyle=style, zorder=0, alpha=0.9)
 
 
 def _setting_colour(curves: ConvergenceCurves, inner: list[str], g: int) -> Any:
@@ -135,7 +155,12 @@ def _depends(curves: ConvergenceCurves, name: str, inner: list[str]) -> bool:
 
 
 def _convergence_legend(
-    ax: Axes, curves: ConvergenceCurves, inner: list[str], limits: list[str] | None
+    ax: Axes,
+    curves: ConvergenceCurves,
+    inner: list[str],
+    limits: list[str] | None,
+    *,
+    marked: bool,
 ) -> None:
     handles = []
     for position, axis in enumerate(inner):
@@ -149,6 +174,8 @@ def _convergence_legend(
             handles.append(Line2D([], [], label=label(axis, value), **style))
     for name in _limit_names(curves, limits):
         style = {"color": "0.2", "lw": 0.9, "linestyle": LIMIT_LINES[name]}
+        if marked:
+            style = {"color": "0.2", "lw": 0, "marker": LIMIT_MARKS[name], "ms": 4, "mfc": "none"}
         handles.append(Line2D([], [], label=LIMIT_NAMES[name], **style))
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
