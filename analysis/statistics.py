@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,9 +52,14 @@ class Estimate:
     def interval(
         self, level: float = 0.95, draws: int = 1000, seed: int = 0
     ) -> tuple[float, float]:
-        """A bootstrap interval of the score over neuroids, as if recorded from others."""
+        """A bootstrap interval of the score over neuroids, as if recorded from others.
+
+        NaN of what has one value for all of them, such as a comparison of matrices.
+        """
         require(0 < level < 1, "level", level, "between 0 and 1")
         count = self.values.shape[1]
+        if count == 1:
+            return math.nan, math.nan
         chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
         means = np.mean([_nanmedian(split[chosen], 1) for split in self.values], axis=0)
         return percentiles(means, level)

@@ -30,6 +30,7 @@ from analysis.trajectories.series import (
     sleep_decay,
     weight_trajectories,
 )
+from analysis.trajectories.weights import has_weights
 from experiments.report import Report, results_folder, table
 from experiments.sweep_analysis import analyze_study
 from neurosim.errors import InvalidArgument, require, require_choice
@@ -170,7 +171,7 @@ def run_files(runs: Sequence[Path]) -> dict[str, Path]:
 def weight_history(run: RunReader, options: AnalyzeOptions, line: StatusLine) -> WeightHistory:
     """Curves and trajectories of a training run; layers that were asked for must be there."""
     curves = training_curves(run)
-    if not any(name.startswith("weights/") for name in run.names()):
+    if not has_weights(run):
         if options.layers is not None and not curves.layers:
             raise InvalidArgument(f"{run.path}: holds {NO_WEIGHTS}")
         for layer in options.layers or ():

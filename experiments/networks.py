@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,10 @@ def _call(text: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise InvalidArgument(f"model {text!r} cannot be imported: {error}") from error
     try:
-        return found()
+        signature(found).bind()
     except TypeError as error:
         raise InvalidArgument(f"model {text!r} must take no arguments: {error}") from error
+    return found()
 
 
 def _newest(path: Path) -> Path:

@@ -6,7 +6,8 @@ message on one line and exits with code 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -42,6 +43,18 @@ def require(condition: object, name: str, value: object, allowed: str) -> None:
     """Raise `InvalidArgument` unless `condition`: '<name> must be <allowed>, got <value>'."""
     if not condition:
         raise InvalidArgument(f"{name} must be {allowed}, got {value!r}")
+
+
+@contextmanager
+def renaming(**names: str) -> Iterator[None]:
+    """Within, errors about arguments of these names speak of the options that they came from."""
+    try:
+        yield
+    except InvalidArgument as error:
+        name, _, rest = str(error).partition(" ")
+        if name not in names:
+            raise
+        raise type(error)(f"{names[name]} {rest}") from error
 
 
 def require_choice(name: str, value: object, choices: Iterable[str]) -> None:

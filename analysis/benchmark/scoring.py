@@ -88,7 +88,7 @@ class Network:
                 self.module, stimuli, self.layers, path, view=self.view, degrees=benchmark.degrees,
                 settings=self.settings, device=self.device, resume=True,
             )  # fmt: skip
-        except (RuntimeError, TypeError) as error:
+        except RuntimeError as error:
             raise InvalidArgument(
                 f"{self.name}: cannot be shown images of {self.view.size} pixels ({error}); a "
                 "function may return an analysis.benchmark.scoring.Network, which says how it sees"
@@ -320,8 +320,6 @@ def _full(
         ours = dissimilarities(layer.features[rows], settings.distance)
         result = evaluate({model: ours}, theirs, settings.comparison, draws=settings.draws)[0]
         raw, error, low, high = result.mean, result.error, result.low, result.high
-        if low == high:  # of a single matrix: nothing to draw from
-            low = high = UNKNOWN
         ceiling = noise_ceiling(theirs, settings.comparison)[1] if len(theirs) > 1 else UNKNOWN
         relative, relative_error = raw / ceiling, error / ceiling
         metric = f"{settings.distance} {settings.comparison}"

@@ -24,7 +24,12 @@ from analysis.trajectories.series import (
     title,
     trajectory,
 )
-from analysis.trajectories.weights import RecordedLayer, chosen_layers, read_weight
+from analysis.trajectories.weights import (
+    RecordedLayer,
+    chosen_layers,
+    has_weights,
+    read_weight,
+)
 from neurosim.recording import RunReader
 
 STEPS = "optimizer steps"
@@ -188,7 +193,7 @@ def _shown_of(shown: Sequence[str], known: Sequence[str], what: str = "layers") 
 def _weights(run: RunReader, curves: TrainingCurves, settings: PageSettings) -> list[Markup]:
     """What snapshots tell: distances, measures, pictures."""
     heading = element("h3", "Filters")
-    if not any(name.startswith("weights/") for name in run.names()):
+    if not has_weights(run):
         return [heading, element("p", NO_WEIGHTS, class_="quiet")]
     known = [layer for layer in chosen_layers(run, settings.layers).values() if layer.is_local]
     if not known or not len(run["snapshot"]):

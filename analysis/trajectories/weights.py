@@ -50,6 +50,11 @@ class RecordedLayer:
         return math.prod(self.size)
 
 
+def has_weights(run: RunReader) -> bool:
+    """Whether snapshots hold weights; they may be of distances between filters only."""
+    return any(name.startswith("weights/") for name in run.names())
+
+
 def recorded_layers(run: RunReader) -> dict[str, RecordedLayer]:
     """All layers with snapshots: locally connected ones in the network's order, then others."""
     if run.kind != "training":

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis import figures
 from analysis.training.figures import Point, against
-from experiments.performance.layers import peak_memory
+from experiments.performance.measure import peak_memory
 from experiments.report import Report, RunOptions, results_folder, table
 from neurosim.errors import require
 from neurosim.models import lrlc

@@ -30,8 +30,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.performance.layers import Target, interleaved
-from experiments.performance.parts import command_line, keep
+from experiments.performance.measure import interleaved
+from experiments.performance.parts import Target, command_line, keep
 from experiments.report import table
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import shallow

@@ -21,7 +21,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from experiments.performance.layers import interleaved
+from experiments.performance.measure import interleaved
 from experiments.performance.parts import command_line, execute, keep
 from experiments.report import table
 from neurosim.data import distortion

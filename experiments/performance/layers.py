@@ -15,7 +15,6 @@ images come. A CPU computes in float32. A GPU computes in bfloat16: single layer
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -24,10 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.profiler import ProfilerActivity, profile
 
-from experiments.performance.parts import OnDevice, device_command_line, execute, keep
-from experiments.report import table
+from experiments.performance.measure import MIB, captured, interleaved, limits, peak_memory
+from experiments.performance.parts import (
+    OnDevice,
+    Target,
+    device_command_line,
+    execute,
+    keep,
+    shown,
+)
 from neurosim.models import resnet20
 from neurosim.nn import LocallyConnected2d
 from neurosim.optim import AdamW, step_in_backward
@@ -39,7 +44,7 @@ RESNET20 = ((3, 16, 3, 32, 1, 1), (16, 16, 3, 32, 1, 6), (16, 32, 3, 32, 2, 1),
 RESNET18 = ((3, 32, 7, 224, 2, 1), (32, 32, 3, 56, 1, 4), (32, 64, 3, 56, 2, 1),
             (64, 64, 3, 28, 1, 3), (64, 128, 3, 28, 2, 1), (128, 128, 3, 14, 1, 3),
             (128, 256, 3, 14, 2, 1), (256, 256, 3, 7, 1, 3))  # fmt: skip
-MIB, STATE = 2**20, 12  # bytes of a parameter and its two moments
+STATE = 12  # bytes of a parameter and its two moments
 PARTS = ("layers", "resnet18", "networks")
 IN_BACKWARD, GRAPHS = ", stepping in backward", "CUDA graphs"
 NETWORKS = ("local", "local, channels-first", f"local{IN_BACKWARD}",
@@ -60,23 +65,6 @@ class Options(OnDevice):
     def autocast(self) -> AbstractContextManager[Any]:
         """For whole networks, whose weights stay in float32."""
         return nullcontext() if self.device == "cpu" else torch.autocast("cuda", self.dtype)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A number that must not pass a bound."""
-
-    name: str
-    value: float
-    bound: float
-    at_least: bool
-
-    def line(self) -> str:
-        """One line: value, bound and verdict."""
-        met = self.value >= self.bound if self.at_least else self.value <= self.bound
-        relation = "at least" if self.at_least else "at most"
-        verdict = "met" if met else "NOT MET"
-        return f"{self.name}: {self.value:.3g} ({relation} {self.bound:g}: {verdict})"
 
 
 class UnfoldLocal2d(nn.Module):
@@ -131,72 +119,9 @@ def agreement(device: str) -> float:
     return worst
 
 
-def interleaved(works: Sequence[Callable[[], Any]], repeats: int, device: str) -> list[float]:
-    """Milliseconds of the fastest of `repeats` calls of each, taken in turn.
-
-    On a GPU a call is measured as one of ten, so that launching is hidden as it is in training.
-    """
-    best = [float("inf")] * len(works)
-    calls = 1 if device == "cpu" else 10
-    for repeat in range(repeats + 1):  # the first round warms up
-        for index, work in enumerate(works):
-            start = time.perf_counter()
-            for _ in range(calls if repeat else 1):
-                work()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if repeat:
-                best[index] = min(best[index], 1e3 * (time.perf_counter() - start) / calls)
-    return best
-
-
-def captured(work: Callable[[], Any], device: str) -> Callable[[], Any]:
-    """On a GPU the work's kernels as one graph, so that nobody times how Python starts them."""
-    if device == "cpu":
-        return work
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(3):  # kernels are compiled and tuned before anything is captured
-            work()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
-
-
-def peak_memory(work: Callable[[], Any], device: str) -> float:
-    """MiB of live tensors at the worst moment of a call, beyond those alive before it."""
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        work()
-        return (torch.cuda.max_memory_allocated() - before) / MIB
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        work()
-    events: Any = recorded.profiler
-    moments = [e for e in events.kineto_results.events() if e.name() == "[memory]"]
-    live = peak = 0
-    for event in sorted(moments, key=lambda e: e.start_ns()):
-        live += event.nbytes()
-        peak = max(peak, live)
-    return peak / MIB
-
-
-def limits(options: Options) -> tuple[float, float]:
-    """What the machine can do: GFLOP/s of a large product and GB/s of a large copy."""
-    n = 2048 if options.device == "cpu" else 8192
-    a = torch.randn(n, n, dtype=options.dtype, device=options.device)
-    source, target = (torch.zeros(2**26, device=options.device) for _ in range(2))
-    works = (lambda: a @ a, lambda: target.copy_(source))
-    product, copy = interleaved(works, options.repeats, options.device)
-    return 2 * n**3 / product / 1e6, 2 * source.nbytes / copy / 1e6
-
-
 def single_layers(options: Options, shapes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
     """Layers one by one. FLOP/s and bytes/s count what must be done, forward and backward."""
-    flops, bandwidth = limits(options)
+    flops, bandwidth = limits(options.device, options.dtype, options.repeats)
     new: dict[str, Any] = {"device": options.device, "dtype": options.dtype}
     rows = []
     for c, o, kernel, size, stride, count in shapes:
@@ -392,14 +317,6 @@ def network_targets(
         Target("peak memory, of unfold's, both stepping in backward", early, 0.45, False),
         Target("beyond state, of unfold's", activations[0] / activations[1], 1 / 3, False),
     ]
-
-
-def shown(title: str, rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
-    """A table under a title."""
-    cells = [
-        [f"{v:.{digits}f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows
-    ]
-    return ["", title, *table([*rows[0]], cells)]
 
 
 def main(options: Options) -> int:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.performance.layers import interleaved, peak_memory, shown
-from experiments.performance.parts import OnDevice, device_command_line, execute, keep
+from experiments.performance.measure import interleaved, peak_memory
+from experiments.performance.parts import OnDevice, device_command_line, execute, keep, shown
 from neurosim.models import lrlc
 from neurosim.models.lrlc import Layer
 from neurosim.nn import LowRankLocal2d

@@ -50,6 +50,23 @@ class Findings:
     values: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Target:
+    """A number that must not pass a bound."""
+
+    name: str
+    value: float
+    bound: float
+    at_least: bool
+
+    def line(self) -> str:
+        """One line: value, bound and verdict."""
+        met = self.value >= self.bound if self.at_least else self.value <= self.bound
+        relation = "at least" if self.at_least else "at most"
+        verdict = "met" if met else "NOT MET"
+        return f"{self.name}: {self.value:.3g} ({relation} {self.bound:g}: {verdict})"
+
+
 class Disagreement(Exception):
     """Fast and plain results differ by more than they may."""
 
@@ -58,6 +75,14 @@ def listed(title: str, values: dict[str, float]) -> Findings:
     """One line for every value."""
     rows = [[name, f"{value:.4g}"] for name, value in values.items()]
     return Findings(table([title, ""], rows), values)
+
+
+def shown(title: str, rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
+    """A table under a title."""
+    cells = [
+        [f"{v:.{digits}f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows
+    ]
+    return ["", title, *table([*rows[0]], cells)]
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:

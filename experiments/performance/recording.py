@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from experiments.performance.layers import interleaved
+from experiments.performance.measure import interleaved
 from experiments.performance.parts import OnDevice, device_command_line, execute, keep
 from experiments.report import table
 from neurosim.models import resnet20

@@ -16,3 +16,4 @@ from neurosim.data.loader import Loader as Loader
 from neurosim.data.sources import DATASETS as DATASETS
 from neurosim.data.sources import data_folder as data_folder
 from neurosim.data.sources import load as load
+from neurosim.data.sources import options_of as options_of

@@ -43,17 +43,22 @@ def load(
             folders `size` and `resize`; for celeba `size`.
     """
     place = Place(data_folder(folder), download)
-    reader = _reader(name, place)
-    known = [
-        option.name
-        for option in inspect.signature(reader).parameters.values()
-        if option.kind is option.KEYWORD_ONLY
-    ]
+    reader, known = _reader(name, place), options_of(name, folder)
     for option in options:
         if not known:
             raise InvalidArgument(f"{name} has no options, got {option!r}")
         require_choice(f"option of {name}", option, known)
     return reader(name, place, **options)
+
+
+def options_of(name: str, folder: Path | str | None = None) -> list[str]:
+    """The options that a data set can be loaded with."""
+    reader = _reader(name, Place(data_folder(folder), download=False))
+    return [
+        option.name
+        for option in inspect.signature(reader).parameters.values()
+        if option.kind is option.KEYWORD_ONLY
+    ]
 
 
 def data_folder(folder: Path | str | None = None) -> Path:

@@ -28,9 +28,8 @@ def step_in_backward(optimizer: Optimizer) -> list[RemovableHandle]:
 def _move(optimizer: Optimizer, number: int, parameter: Tensor) -> None:
     """One step of one parameter, with the settings that its group has now."""
     groups = optimizer.param_groups
-    optimizer.param_groups = [
-        {**groups[number], "params": [parameter]}
-    ]  # spares a look at all others
+    # The optimizer need not look through all other parameters for gradients, which they lack.
+    optimizer.param_groups = [{**groups[number], "params": [parameter]}]
     try:
         optimizer.step()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from copy import deepcopy
 from dataclasses import replace
@@ -11,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from neurosim.data import Augment, Dataset, Distortion, Files, Loader, distortion, load
-from neurosim.errors import InvalidArgument, require
+from neurosim.data import Augment, Dataset, Distortion, Files, Loader, distortion, load, options_of
+from neurosim.errors import InvalidArgument, renaming, require
 from neurosim.models import (
     deep,
     free,
@@ -28,9 +29,11 @@ from neurosim.models import (
 from neurosim.models.free import Plan
 from neurosim.models.shallow_deep import WIDTH
 from neurosim.nn import PermutePixels
-from neurosim.training.settings import DataSettings, NetworkSettings
+from neurosim.training.distributed import Processes
+from neurosim.training.settings import DataSettings, NetworkSettings, TrainSettings
 
 FREE: dict[str, Plan] = {"free-mnist": "mnist", "free-cifar": "cifar"}
+EVALUATED = 2**22  # pixels to evaluate at once on a GPU
 TINY = 48  # TinyImageNet's images are cropped to 48 pixels (Sec. 5.1)
 
 
@@ -38,15 +41,11 @@ def build_data(settings: DataSettings, seed: int) -> Dataset:
     """The set, cut as asked: `test` are the images that training is evaluated on."""
     size = settings.image_size
     options: dict[str, Any] = {} if size is None else {"size": size}
-    try:
-        data = load(settings.dataset, settings.data, **options)
-    except InvalidArgument as error:
-        if size is None or "size" not in str(error):
-            raise
-        raise InvalidArgument(
-            f"--image-size must be left out for --dataset {settings.dataset}, whose images have "
-            f"one size, got {size}"
-        ) from error
+    if size is not None:
+        allowed = f"left out for --dataset {settings.dataset}, whose images have one size"
+        fits = "size" in options_of(settings.dataset, settings.data)
+        require(fits, "--image-size", size, allowed)
+    data = load(settings.dataset, settings.data, **options)
     if settings.folds is not None:
         data = data.fold(settings.fold, settings.folds)
     if settings.normalise == "none":
@@ -54,7 +53,8 @@ def build_data(settings: DataSettings, seed: int) -> Dataset:
     if settings.validation:
         data = data.split(settings.validation, seed)
     if settings.subset is not None:
-        data = data.subset(settings.subset, seed)
+        with renaming(count="--subset"):
+            data = data.subset(settings.subset, seed)
     if settings.test_subset is not None:
         few = settings.test_subset
         final = None if data.final is None else data.final.subset(few)
@@ -84,6 +84,41 @@ def build_copies(settings: DataSettings) -> dict[str, Distortion]:
     return {name: distortion(name, settings.interpolation) for name in settings.evaluations}
 
 
+def build_loader(
+    settings: TrainSettings,
+    processes: Processes,
+    data: Dataset,
+    augment: Augment,
+    *,
+    train: bool = False,
+    distortion: Distortion | None = None,
+) -> Loader:
+    """Batches to train with, or to evaluate on: then maybe distorted, and in order."""
+    size = settings.optimisation.batch_size
+    return Loader(
+        data.train if train else data.test,
+        size if train else _evaluation_batch(size, data, processes),
+        mean=data.mean,
+        std=data.std,
+        augment=augment if train else augment.evaluation(distortion),
+        shuffle=train,
+        seed=settings.seed,
+        device=processes.device,
+        rank=processes.rank,
+        world=processes.world,
+    )
+
+
+def _evaluation_batch(size: int, data: Dataset, processes: Processes) -> int:
+    """Rows to evaluate at once: on a GPU more than to train with, if images are small.
+
+    Layers are started one by one there, which takes as long for a few rows as for many.
+    """
+    if processes.device.type != "cuda" or processes.world > 1:
+        return size
+    return max(size, min(8 * size, EVALUATED // math.prod(data.image_size)))
+
+
 class Task(Protocol):
     """What of a data set decides how a network begins and ends."""
 
@@ -100,12 +135,8 @@ class Task(Protocol):
 
 def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) -> nn.Module:
     """The network for images of this size; its weights come from torch's global generator."""
-    try:
+    with renaming(skip="--conv-first or --conv-layers"):  # models know of no options
         network = _network(settings, data, size)
-    except InvalidArgument as error:  # models know of no options
-        first, pattern = "skip must be from", "skip must be a pattern"
-        message = str(error).replace(first, f"--conv-first{first[4:]}")
-        raise InvalidArgument(message.replace(pattern, f"--conv-layers{pattern[4:]}")) from error
     if not settings.permute:
         return network
     layers = OrderedDict([("permute", PermutePixels(size)), *network.named_children()])

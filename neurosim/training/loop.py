@@ -6,13 +6,13 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from neurosim.data import Augment, Dataset, Distortion, Loader
 from neurosim.data.random import generator
 from neurosim.errors import Diverged, Interrupted, InvalidArgument
 from neurosim.optim import step_in_backward
@@ -29,6 +29,7 @@ from neurosim.training.build import (
     build_augment,
     build_copies,
     build_data,
+    build_loader,
     build_network,
     check_batches,
     check_network,
@@ -47,7 +48,6 @@ from neurosim.training.settings import TrainSettings
 from neurosim.training.state import Progress, State
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-EVALUATED = 2**22  # pixels to evaluate at once on a GPU
 RECALIBRATION = 10  # batches that batch norm is measured on again
 
 
@@ -92,15 +92,16 @@ class Training:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if processes.rank:  # what is random in a network is random in every process by itself
             torch.manual_seed(_seed("process", seed, processes.rank))
-        self.train_loader = self._loader(data, augment, train=True)
-        self.test_loader = self._loader(data, augment, train=False)
+        loader = partial(build_loader, settings, processes)
+        self.train_loader = loader(data, augment, train=True)
+        self.test_loader = loader(data, augment)
         self.splits = {
-            name: self._loader(replace(data, test=part), augment, train=False)
+            name: loader(replace(data, test=part), augment)
             for name, part in data.splits.items()
             if settings.record.splits
         }
         self.copies = {
-            name: self._loader(data, augment, train=False, distortion=distortion)
+            name: loader(data, augment, distortion=distortion)
             for name, distortion in build_copies(settings.data).items()
         }
 
@@ -138,37 +139,6 @@ class Training:
         quiet = place.quiet or not processes.first
         name, batches = place.run_file.stem, len(self.train_loader)
         self.display = Display(name, wake.epochs, batches, self.clock, quiet=quiet, live=place.live)
-
-    def _loader(
-        self,
-        data: Dataset,
-        augment: Augment,
-        *,
-        train: bool,
-        distortion: Distortion | None = None,
-    ) -> Loader:
-        return Loader(
-            data.train if train else data.test,
-            self.settings.optimisation.batch_size if train else self._evaluation_batch(data),
-            mean=data.mean,
-            std=data.std,
-            augment=augment if train else augment.evaluation(distortion),
-            shuffle=train,
-            seed=self.settings.seed,
-            device=self.processes.device,
-            rank=self.processes.rank,
-            world=self.processes.world,
-        )
-
-    def _evaluation_batch(self, data: Dataset) -> int:
-        """Rows to evaluate at once: on a GPU more than to train with, if images are small.
-
-        Layers are started one by one there, which takes as long for a few rows as for many.
-        """
-        size, alone = self.settings.optimisation.batch_size, self.processes.world == 1
-        if self.processes.device.type != "cuda" or not alone:
-            return size
-        return max(size, min(8 * size, EVALUATED // math.prod(data.image_size)))
 
     def _check_sleep(self) -> None:
         """Refuse a network that the sleep does not fit."""

@@ -253,3 +253,9 @@ def test_models_of_one_name_are_told_apart() -> None:
 def test_no_models() -> None:
     with pytest.raises(InvalidArgument, match=r"models must be one or more: .* got \(\)"):
         run((), ScoreOptions())
+
+
+def test_a_network_for_other_images_is_named(benchmark: Path, tmp_path: Path) -> None:
+    network = replace(pixels(), name="mine", module=nn.Sequential(nn.Linear(7, 2)), layers=("0",))
+    with pytest.raises(InvalidArgument, match=r"mine: cannot be shown images of \(32, 32\) pixels"):
+        network.features(find_benchmark(str(benchmark)), tmp_path)

@@ -41,7 +41,7 @@ def test_layers_that_stay_convolutional(settings: Make) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"conv_first": 4}, "--conv-first must be from 0 to 3, got 4"),
+        ({"conv_first": 4}, "--conv-first or --conv-layers must be from 0 to 3, got 4"),
         ({"conv_layers": ("layer*",)}, "--conv-layers must be a pattern that some convolution"),
     ],
 )
