@@ -46,8 +46,12 @@ class Estimate:
 
     @property
     def error(self) -> float:
-        """Standard error over splits; splits overlap, so that it says little of new stimuli."""
-        return float(self.splits.std() / np.sqrt(len(self.values)))
+        """Standard error over splits; splits overlap, so that it says little of new stimuli.
+
+        NaN of a single split.
+        """
+        count = len(self.values)
+        return float(self.splits.std() / np.sqrt(count)) if count > 1 else math.nan
 
     def interval(
         self, level: float = 0.95, draws: int = 1000, seed: int = 0

@@ -150,6 +150,8 @@ class ConvergenceStudy:
             self.correlation,
             "left out unless --inputs are gaussian or rectified",
         )
+        length = self.correlation
+        require(length is None or 0 < length < math.inf, "--correlation", length, "finite and > 0")
 
     def points(self) -> list[dict[str, Any]]:
         """The grid: one dictionary of axis values per combination."""

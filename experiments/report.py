@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import json
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,12 +56,19 @@ class RunOptions:
 
 
 def results_folder(out: Path | None, name: str) -> Path:
-    """The folder for results, made if need be: `out`, or the first free runs/NAME."""
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    folder = out or next(p for p in (Path("runs") / n for n in names) if not p.exists())
-    problem = None
+    """The folder for results, made if need be: `out`, or the first free runs/NAME.
+
+    One that was made and got no results is gone when the program ends.
+    """
+    folder, problem = out or Path("runs") / name, None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if out is None:
+            folder = _make_numbered(folder)
+        elif not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)  # maybe by another process meanwhile
+            atexit.register(_remove_empty, folder)
+        elif not folder.is_dir():
+            problem = "it is a file"
     except OSError as error:
         problem = error.strerror
     if problem is None and not os.access(folder, os.W_OK):
@@ -69,6 +78,22 @@ def results_folder(out: Path | None, name: str) -> Path:
             f"--out must be a folder that can be written to, got {str(folder)!r}: {problem}"
         )
     return folder
+
+
+def _make_numbered(path: Path) -> Path:
+    """Make the first of NAME, NAME-2, NAME-3 ... that is free; nobody else gets the same."""
+    for number in itertools.count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            atexit.register(_remove_empty, folder)
+            return folder
+    raise AssertionError("numbers do not end")
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 @dataclass

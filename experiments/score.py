@@ -12,7 +12,7 @@ from analysis import figures
 from analysis.benchmark import table as score_table
 from analysis.benchmark.assemblies import read_folder
 from analysis.benchmark.datasets import DATASETS
-from analysis.benchmark.form import FILE, Benchmark, read_benchmark
+from analysis.benchmark.form import FILE, Benchmark, Recording, read_benchmark
 from analysis.benchmark.scoring import Metric, Network, Score, Scoring, average, score
 from analysis.representations.activations import Extraction
 from experiments.networks import candidate
@@ -30,8 +30,9 @@ class ScoreOptions:
     """Name of a data set, a benchmark file, or a folder with one of ours or Brain-Score's."""
     layers: tuple[str, ...] | None = None
     """Layers that may stand for a region (default: the outputs of all blocks)."""
-    metric: Metric = "pls"
-    """pls, ridge and linear predict responses; rdm and cka compare representations."""
+    metric: Metric | None = None
+    """pls, ridge and linear predict responses; rdm and cka compare representations (default:
+    pls)."""
     comparison: str = "spearman"
     """Of dissimilarity matrices: spearman, rho-a, kendall, tau-a, pearson, cosine."""
     splits: int = 10
@@ -67,11 +68,17 @@ def run(models: tuple[str, ...], options: ScoreOptions) -> Report:
     """
     require(len(models) > 0, "models", models, "one or more: checkpoints, module:function, pixels")
     settings = Scoring(
-        metric=options.metric, comparison=options.comparison, splits=options.splits,
+        metric=options.metric or "pls", comparison=options.comparison, splits=options.splits,
         commit=options.commit,
     )  # fmt: skip
     extraction = Extraction(dtype=options.dtype, pool=options.pool)
     benchmark = find_benchmark(options.benchmark, options.data)
+    responses = any(isinstance(found, Recording) for found in benchmark.measured.values())
+    if options.metric is not None and not responses:
+        raise InvalidArgument(
+            f"--metric must be left out for {benchmark.name}, which has no responses: its "
+            f"dissimilarities are compared as --comparison says, got {options.metric}"
+        )
     candidates = [
         candidate(name, options.layers, settings=extraction, device=options.device)
         for name in models

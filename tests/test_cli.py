@@ -132,6 +132,7 @@ def test_nothing_is_overwritten_unless_asked(capsys: pytest.CaptureFixture[str])
         ("--record-every 50", "--record-every must be from 1 to --presentations = 40, got 50"),
         ("--gammas 0.1 0.1", "--gammas must be without repetitions"),
         ("--inputs laplace --correlation 2", "--correlation must be left out"),
+        ("--correlation 0", "--correlation must be finite and > 0, got 0"),
         ("--seed -1", "--seed must be >= 0 and below 2^63, got -1"),
         ("--name ..", "--name must be a file name without folders, got '..'"),
         ("--name a/b", "--name must be a file name without folders, got 'a/b'"),
@@ -143,6 +144,16 @@ def test_bad_settings_fail_before_anything_runs(
 ) -> None:
     assert message in fails(capsys, "converge", *SMALL, *arguments.split())
     assert not list(Path().iterdir())
+
+
+def test_folders_are_numbered_and_none_stays_empty() -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for words, code in (("--kernels 24", 2), ("", 0), ("--kernels 24", 2), ("", 0)):
+        command = [sys.executable, "-m", "neurosim", "converge", *SMALL, *words.split()]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["converge", "converge-2"]
+    assert Path("runs/converge-2/converge.h5").exists()
 
 
 def test_names_with_dots_do_not_collide() -> None:

@@ -163,6 +163,11 @@ def run(
     require(grid.samples is None or grid.samples >= 1, "--samples", grid.samples, ">= 1")
     if options.overwrite:
         raise InvalidArgument("--overwrite must be left out: a search goes on in its folder")
+    if options.processes != 1:
+        raise InvalidArgument(
+            "--processes must be left out: --workers says how many networks are trained at once, "
+            f"got {options.processes}"
+        )
     found = {network.name: network for network in networks(grid, options)}
     for variant in variants(grid, options):
         variant.settings.check()

@@ -33,6 +33,7 @@ def describe_lines(run: RunReader) -> list[str]:
         "versions: " + ", ".join(f"{name} {v}" for name, v in run.libraries.items()),
         "config:",
         *(f"  {key}: {_setting(value)}" for key, value in run.config.items()),
+        *(f"{name}: {value}" for name, value in run.notes.items()),
         "datasets:",
     ]
     return lines + [f"  {_dataset(run, name)}" for name in run.names()]
@@ -74,6 +75,7 @@ def describe_values(run: RunReader) -> dict[str, Any]:
         "git_commit": run.attributes.get("git_commit"),
         "libraries": run.libraries,
         "config": run.config,
+        "notes": {name: np.asarray(value).tolist() for name, value in run.notes.items()},
         "datasets": datasets,
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from neurosim.errors import InvalidArgument, RunFileError, require_choice
-from neurosim.recording.schema import Status, later_segments, segment_path
+from neurosim.recording.schema import ATTRIBUTES, Status, later_segments, segment_path
 from neurosim.recording.segment import Description, Segment
 
 Index = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
@@ -84,6 +84,11 @@ class RunReader:
     def attributes(self) -> dict[str, Any]:
         """All root attributes of the run's first file."""
         return self._first.attributes
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Those of them that not every run has, as given to `RunWriter.attribute`."""
+        return {name: v for name, v in self.attributes.items() if name not in ATTRIBUTES}
 
     @property
     def segments(self) -> list[Path]:

@@ -30,6 +30,12 @@ STATUS_BYTES = 16
 MESSAGE_BYTES = 1024
 TEXT = h5py.string_dtype("utf-8")
 
+# Root attributes of every run; others are notes of those who write.
+ATTRIBUTES = (
+    *("schema", "schema_version", "run_id", "segment", "kind", "config", "seed"),
+    *("code_version", "git_commit", "git_dirty", "libraries", "python"),
+    *("host", "pid", "process", "device", "created"),
+)
 LIBRARIES = ("numpy", "scipy", "numba", "h5py", "torch", "brian2")
 
 

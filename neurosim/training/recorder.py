@@ -75,6 +75,8 @@ class Recorder:
             run = RunWriter(path, "training", config, seed, overwrite, on)
         try:
             self._declare(run)
+            if (built := settings.sleep.build()) is not None:
+                run.attribute("sleep", repr(built[0]))  # with the defaults of its mechanism
             run.start()
         except BaseException:
             run.close()

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.benchmark.form import Benchmark, Recording
+from analysis.benchmark.form import Benchmark, Dissimilarities, Recording
 from analysis.benchmark.scoring import pixels
 from analysis.representations.stimuli import Pictures
 from experiments.brainscore import ExportOptions, export
@@ -253,6 +253,19 @@ def test_models_of_one_name_are_told_apart() -> None:
 def test_no_models() -> None:
     with pytest.raises(InvalidArgument, match=r"models must be one or more: .* got \(\)"):
         run((), ScoreOptions())
+
+
+def test_a_metric_of_responses_is_refused_where_there_are_none(
+    benchmark: Path, tmp_path: Path
+) -> None:
+    matrices = 1 - np.eye(120)[None]
+    measured = {"IT": Dissimilarities(matrices, ("one",))}
+    path = replace(find_benchmark(str(benchmark)), name="alike", measured=measured).write(
+        tmp_path / "alike.h5"
+    )
+    options = ScoreOptions(benchmark=str(path), metric="rdm", out=tmp_path / "out", quiet=True)
+    with pytest.raises(InvalidArgument, match="--metric must be left out for alike"):
+        run(("pixels",), options)
 
 
 def test_a_network_for_other_images_is_named(benchmark: Path, tmp_path: Path) -> None:

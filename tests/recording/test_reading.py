@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import time
@@ -21,7 +22,7 @@ from runs import (
 )
 
 from neurosim.errors import InvalidArgument, RunFileError
-from neurosim.recording import RunReader, RunWriter, describe_lines
+from neurosim.recording import RunReader, RunWriter, describe_lines, describe_values
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -44,6 +45,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         assert run.attributes["device"] == "cuda:0"
         assert run.attributes["title"] == "a title"
         assert run.attributes["names"] == ["a", "b"]
+        assert run.notes == {"title": "a title", "names": ["a", "b"]}
         assert run.attributes["schema"] == "neurosim.run"
         assert run.attributes["schema_version"] == 1
         assert run.libraries["h5py"] == h5py.__version__
@@ -74,6 +76,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         assert "  snr (setting 2, trial 3, presentation 5) float64: 1/SNR; 33% filled" in lines
         assert "  settings/gamma (setting 2) float64 [1/s]" in lines
         assert "  one () float64; 100% filled" in lines
+        assert "title: a title" in lines
+        assert json.loads(json.dumps(describe_values(run)))["notes"]["names"] == ["a", "b"]
 
 
 def test_git_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

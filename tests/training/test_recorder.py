@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from neurosim.data import Dataset, load
 from neurosim.errors import InvalidArgument
 from neurosim.nn import LocallyConnected1d, LocallyConnected2d, LocallyConnected3d
 from neurosim.recording import RunReader, Status
-from neurosim.sleep import LayerStatistics, Sleep, layer_statistics, local_layers
+from neurosim.sleep import Circuit, LayerStatistics, Sleep, layer_statistics, local_layers
 from neurosim.training import Place, TrainSettings, train
 from neurosim.training.build import build_network
 from neurosim.training.filters import filter_distances
@@ -58,6 +58,17 @@ def test_rows_come_at_the_promised_steps(tmp_path: Path, settings: Make) -> None
         assert list(run["layer"]) == LAYERS
         assert tuple(run["measure"]) == LayerStatistics.names()
         assert run.config["sleep"]["every"] == 2
+
+
+def test_the_sleep_is_recorded_with_its_defaults(tmp_path: Path, settings: Make) -> None:
+    with trained(settings(sleep="circuit", alpha=30.0, every=12), tmp_path / "run.h5") as run:
+        assert run.config["sleep"]["gamma"] is None
+        default = Circuit()
+        response = replace(default.response, alpha=30.0)
+        assert run.notes == {"sleep": repr(Sleep(replace(default, response=response)))}
+        assert "gamma=0.01" in run.notes["sleep"]
+    with trained(settings(), tmp_path / "awake.h5") as run:
+        assert run.notes == {}
 
 
 def test_statistics_are_those_of_the_moment(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from neurosim.dynamics import RateCircuit
@@ -95,6 +95,13 @@ class SleepSettings:
         patterns = Patterns(self.patterns)
         sleep = Sleep(mechanism, self.border, patterns, self.sleep_noise, self.scaling)
         return sleep, self._schedule()
+
+    def ignored(self) -> list[str]:
+        """Options that were given and mean nothing to a network that never sleeps."""
+        if self.sleep != "none":
+            return []
+        changed = (f for f in fields(self) if getattr(self, f.name) != f.default)
+        return [f"--{field.name.replace('_', '-')}" for field in changed]
 
     def _schedule(self) -> Schedule:
         if self.at_steps and self.below_snr is not None:

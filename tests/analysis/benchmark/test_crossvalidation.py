@@ -85,6 +85,7 @@ def test_median_leaves_out_what_has_no_correlation() -> None:
     np.testing.assert_allclose(found.neuroids, [0.2, 0.4, 0.5])
     low, high = found.interval()
     assert 0.1 <= low <= found.mean <= high <= 0.5
+    assert np.isnan(Estimate(values[:1]).error)  # one split tells nothing of others
 
 
 def test_interval_covers_what_other_neurons_would_give() -> None:
