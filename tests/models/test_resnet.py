@@ -11,15 +11,6 @@ from neurosim.models import resnet, resnet18, resnet20
 from neurosim.nn import LocallyConnected2d, pointwise, to_conv
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On small tensors threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def count(build, **kwargs):
     with torch.device("meta"):
         return sum(p.numel() for p in build(**kwargs).parameters())

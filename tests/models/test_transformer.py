@@ -21,15 +21,6 @@ SMALL: dict[str, Any] = {
 each_pooling = pytest.mark.parametrize("pooling", ["mean", "class"])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On small tensors threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def built(connectivity: str, pooling: str = "mean", **arguments: Any) -> Any:
     torch.manual_seed(0)
     return vision_transformer(connectivity=connectivity, pooling=pooling, **SMALL | arguments)

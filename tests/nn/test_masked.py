@@ -6,7 +6,7 @@ import copy
 import io
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,8 @@ each_layer = pytest.mark.parametrize("kind", LAYERS)
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _seeded() -> None:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def spatial(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | None:

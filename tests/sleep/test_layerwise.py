@@ -35,15 +35,6 @@ from neurosim.sleep import (
 from neurosim.sleep.layerwise import layer_inputs
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On small tensors threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def network(**arguments: Any) -> Any:
     """Two layers, with all that may stand between them; exactly periodic if it wraps around."""
     torch.manual_seed(0)
