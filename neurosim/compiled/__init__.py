@@ -4,4 +4,5 @@
 which the circuit level does without.
 """
 
+from neurosim.compiled.jit import INTERPRETED as INTERPRETED
 from neurosim.compiled.jit import compiled as compiled

@@ -14,6 +14,11 @@ from neurosim.progress import notice
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+# NUMBA_DISABLE_JIT=1: functions run as Python, to be looked into; tiles, which are written in a
+# processor's instructions, cannot, and what is made of them leaves its work to torch.
+INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
+
+
 class _Told(events.Listener):
     """Says once that something is compiled; what lies in numba's cache is not."""
 
@@ -37,6 +42,8 @@ def compiled(function: F) -> F:
     Reassociation and contraction let sums use vector instructions. Full fastmath would
     let the compiler assume that there is no NaN, and drop the checks for it.
     """
+    if INTERPRETED:
+        return function
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",

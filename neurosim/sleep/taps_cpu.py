@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurosim.compiled import compiled
+from neurosim.compiled import INTERPRETED, compiled
 from neurosim.compiled.threads import run_parts
 from neurosim.compiled.tiles import Places, Values
 
@@ -24,7 +24,8 @@ DTYPES = (torch.float32, torch.float64)
 
 def can_compile(storage: Tensor) -> bool:
     """Whether weights (taps, positions, C, O) are such that these passes can be used."""
-    return storage.device.type == "cpu" and storage.dtype in DTYPES and storage.is_contiguous()
+    known = storage.device.type == "cpu" and storage.dtype in DTYPES
+    return known and storage.is_contiguous() and not INTERPRETED
 
 
 def share_means(storage: Tensor, order: Tensor, bounds: Tensor) -> None:

@@ -107,7 +107,9 @@ class Engine:
         except NeurosimError:  # not a point's: the worker cannot work
             raise
         except (CancelledError, OSError) as error:
-            raise self._lost() from error
+            if future.status != "error":  # not what the task itself raised
+                raise self._lost() from error
+            yield from self._lost_batch(points, said(error))
         except KilledWorker as error:
             yield from self._lost_batch(points, _death(error))
         except Exception as error:  # (out of memory while a result is sent, ...)
@@ -123,6 +125,8 @@ class Engine:
             try:
                 return future.result(timeout=CENSUS_SECONDS)
             except TimeoutError:
+                if future.status == "error":  # what the task itself raised
+                    raise
                 self._count_workers()
                 self._tick(self)
 

@@ -96,7 +96,7 @@ class StudyFolder:
     def locked(self) -> Iterator[None]:
         """Be the only sweep of this folder; the system lets go of the lock even after a kill."""
         with (self.path / "lock").open("a+") as file:
-            if not lock_file(file):
+            if not _lock_soon(file):
                 file.seek(0)
                 raise InvalidArgument(
                     f"{self.path} is being swept by {file.read().strip() or 'another process'}: "
@@ -109,9 +109,12 @@ class StudyFolder:
             yield
 
     def swept(self) -> bool:
-        """Whether a sweep of this folder is going on."""
-        with (self.path / "lock").open("a+") as file:
-            return not lock_file(file)
+        """Whether a sweep of this folder is going on; it may be somebody else's."""
+        try:
+            with (self.path / "lock").open() as file:
+                return not lock_file(file)
+        except FileNotFoundError:  # it was never swept
+            return False
 
     def recover(self, index: IndexWriter) -> None:
         """Enter run files that were finished when the sweep that waited for them was killed."""
@@ -142,6 +145,15 @@ def _readable(path: Path) -> Any:
         return read_chunk(path)
     except RunFileError:  # a kill left it; the point runs again
         return None
+
+
+def _lock_soon(file: IO[str]) -> bool:
+    """Lock a file, which somebody may hold for a moment who asks whether it is locked."""
+    for _ in range(5):
+        if lock_file(file):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def lock_file(file: IO[str]) -> bool:

@@ -6,6 +6,7 @@ slot, a small file, for as long as it lives. A killed one loses its lock with it
 
 from __future__ import annotations
 
+import getpass
 import math
 import os
 import subprocess
@@ -71,5 +72,6 @@ def claim_gpus(share: float) -> None:
 
 
 def _slot(gpu: str, slot: int) -> IO[str]:
-    name = f"neurosim-gpu-{gpu.replace('/', '-')}-{slot}"
+    """The file of a slot; users do not see each other's, and share no GPU by it."""
+    name = f"neurosim-{getpass.getuser()}-gpu-{gpu.replace('/', '-')}-{slot}"
     return (Path(tempfile.gettempdir()) / name).open("a+")

@@ -63,12 +63,24 @@ class IndexWriter:
         self._file = None
 
     def append(self, record: Record) -> None:
-        """Add a line, for good."""
+        """Add a line, for good; one that did not fit on the disk is taken back."""
         if self._file is None:
             self._file = self.path.open("xb", buffering=0)
         values = {name: value for name, value in vars(record).items() if value not in ([], {})}
-        self._file.write(json.dumps(values, separators=(",", ":")).encode() + b"\n")
-        os.fsync(self._file.fileno())
+        line = json.dumps(values, separators=(",", ":")).encode() + b"\n"
+        begin, problem = self._file.tell(), "the disk is full"
+        try:
+            whole = self._file.write(line) == len(line)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            whole, problem = False, error.strerror or str(error)
+        if not whole:
+            self._file.truncate(begin)
+            self._file.seek(begin)
+            raise RunFileError(
+                f"{self.path}: could not be written ({problem}); what was finished is kept: make "
+                "room, and the same command goes on"
+            )
 
     def close(self) -> None:
         """No more lines."""

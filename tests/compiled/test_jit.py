@@ -48,3 +48,29 @@ def test_a_change_of_what_is_called_is_noticed(tmp_path: Path) -> None:
     assert run(10) == ["11", "0", "1"]
     assert run(10) == ["11", "1", "0"]
     assert run(20) == ["21", "0", "1"]
+
+
+def test_everything_runs_in_the_interpreter_if_numba_is_told_to() -> None:
+    """NUMBA_DISABLE_JIT=1 is how one looks into compiled functions with a debugger."""
+    code = (
+        "import numpy as np, torch\n"
+        "from neurosim.dynamics import Gaussian, Plasticity, RateCircuit, simulate\n"
+        "from neurosim.nn import LocallyConnected2d\n"
+        "from neurosim.sleep import Circuit, share\n"
+        "weights = np.random.default_rng(0).normal(1, 1, (5, 4))\n"
+        "how = {'response': RateCircuit(), 'plasticity': Plasticity()}\n"
+        "print(simulate(weights, Gaussian(4, 3), **how).weights.sum().round(9))\n"
+        "torch.manual_seed(0)\n"
+        "layer = LocallyConnected2d(2, 3, 2, 4, dtype=torch.float64)\n"
+        "share(layer, Circuit(presentations=2))\n"
+        "print(layer(torch.ones(1, 2, 4, 4, dtype=torch.float64)).sum().item().__round__(9))\n"
+    )
+    home = str(Path(__file__).parents[2])
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env=os.environ | {"PYTHONPATH": home, "NUMBA_DISABLE_JIT": jit},
+        ).stdout
+        for jit in ("0", "1")
+    ]  # fmt: skip
+    assert found[0] == found[1] != ""

@@ -18,7 +18,7 @@ from analysis.sweeps import figures as sweep_figures
 from analysis.sweeps.summary import best_points, over_seeds
 from experiments.registry import EXPERIMENTS
 from experiments.studies.find import OWN, find_study
-from neurosim.errors import InvalidArgument
+from neurosim.errors import InvalidArgument, RunFileError
 from neurosim.sweeps import Point, StudyFolder, build_grid, read_records, read_words
 from neurosim.sweeps.batches import Batches
 from neurosim.sweeps.gpus import runs_fit_on, slots_per_gpu
@@ -124,6 +124,26 @@ def test_the_index_survives_a_torn_line_and_keeps_the_last_word(tmp_path: Path) 
     assert table.loc["x", "error"] == "no"
     assert np.isnan(table.loc["z", "b"])
     assert table["a"].tolist() == [1, 1, 5]  # the default where nothing was said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits on the size of files")
+def test_the_index_stays_whole_on_a_full_disk(tmp_path: Path) -> None:
+    import resource
+
+    writer = IndexWriter(tmp_path / "index")
+    writer.append(Record(COMPLETE, ["first"], {}, {}))
+    whole = writer.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))  # ten bytes are left
+    try:
+        with pytest.raises(RunFileError, match="make room, and the same command goes on"):
+            writer.append(Record(COMPLETE, ["second"], {}, {}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert writer.path.read_bytes() == whole
+    writer.append(Record(COMPLETE, ["third"], {}, {}))
+    writer.close()
+    assert states(tmp_path / "index") == {"first": COMPLETE, "third": COMPLETE}
 
 
 @pytest.mark.parametrize("name", ["train", *EXPERIMENTS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
@@ -181,6 +182,32 @@ def test_one_that_fails_does_not_stop_the_others(
             retries=retries, quiet=True,
         )  # fmt: skip
         assert once.completed == completed
+
+
+def test_a_machine_that_cannot_claim_its_gpu_is_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError in a worker's process is the worker's, not a scheduler that went away."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / f"neurosim-{getpass.getuser()}-gpu-0-0").mkdir()  # where the lock should be
+    swept = neurosim.sweep(
+        machines.draw, {"scale": 1.0, "pause": 0.0}, tmp_path / "s", gpus_per_run=1.0, retries=0,
+        workers=1, quiet=True,
+    )  # fmt: skip
+    (error,) = swept.failed.values()
+    assert error.startswith("IsADirectoryError")
+
+
+def test_whether_a_folder_is_swept_can_be_asked_without_writing(tmp_path: Path) -> None:
+    home = StudyFolder.create(tmp_path / "s", "study", {})
+    assert not home.swept()
+    assert not (home.path / "lock").exists()
+    with home.locked():
+        assert home.swept()
+        with pytest.raises(InvalidArgument, match="is being swept by process"), home.locked():
+            pass
+    assert not home.swept()
 
 
 @pytest.mark.parametrize("forgotten", ["120s", pytest.param("10ms", marks=pytest.mark.slow)])

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurosim.compiled import compiled
+from neurosim.compiled import INTERPRETED, compiled
 from neurosim.compiled.threads import run_parts
 from neurosim.compiled.tiles import (
     VECTOR,
@@ -53,7 +53,7 @@ def cannot_run(x: Tensor) -> str | None:
         return f"tensors are on {x.device.type}, not on a CPU"
     if x.dtype not in DTYPES:
         return f"{x.dtype} is not computed with on CPUs"
-    return None
+    return "NUMBA_DISABLE_JIT is set" if INTERPRETED else None
 
 
 # Forward and input gradient: from sources to targets, by products with filters.
