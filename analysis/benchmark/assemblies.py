@@ -74,10 +74,15 @@ class Assembly:
         return Assembly(self.path, self.data.take(index, axis), dims, rest)
 
 
+def _begins_with(path: Path, mark: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(mark)) == mark
+
+
 def read_assembly(path: str | Path) -> Assembly:
     """Read a NetCDF file, of version 4 or 3."""
     path = Path(path)
-    if path.exists() and not path.is_dir() and path.open("rb").read(3) == b"CDF":
+    if path.is_file() and _begins_with(path, b"CDF"):
         variables = _read_netcdf3(path)
     else:
         variables = _read_netcdf4(path)

@@ -14,16 +14,19 @@ The files are .npz archives of plain arrays, which are looked for in the data fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from analysis.benchmark.form import Benchmark, Dissimilarities, Measured, Recording
 from analysis.representations.stimuli import Pictures, read_image
-from neurosim.errors import InvalidArgument, require_choice
+from neurosim.errors import InvalidArgument, NeurosimError, require_choice
 
 KRIEGESKORTE = "Kriegeskorte et al. 2008, Neuron 60:1126"
 COWLEY = "Cowley, Stan, Pillow & Smith 2023, Compact deep neural network models of visual cortex"
@@ -85,13 +88,17 @@ DATASETS: dict[str, tuple[str, Callable[[Path], Benchmark]]] = {
 """By name: the file, and what reads it."""
 
 
-def _archive(path: str | Path) -> Any:
+@contextmanager
+def _archive(path: str | Path) -> Iterator[Any]:
     try:
-        return np.load(path, allow_pickle=False)
+        with np.load(path, allow_pickle=False) as file:
+            yield file
     except FileNotFoundError as error:
         raise InvalidArgument(
             f"{path}: no such file; --data or $NEUROSIM_DATA says where it is, and "
             "analysis/benchmark/datasets.py what it holds"
         ) from error
-    except (OSError, ValueError) as error:
+    except NeurosimError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
         raise InvalidArgument(f"{path}: cannot be read as an .npz archive ({error})") from error

@@ -24,6 +24,7 @@ Brain-Score's own files are read by `analysis.benchmark.assemblies`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -148,24 +149,32 @@ class Benchmark:
     def write(self, path: str | Path) -> Path:
         """Write the benchmark in the form above; images in files stay where they are."""
         path = Path(path)
-        with h5py.File(path, "w") as file:
-            file.attrs.update(schema=SCHEMA, schema_version=VERSION, name=self.name)
-            file.attrs["citation"] = self.citation
-            if self.degrees is not None:
-                file.attrs["degrees"] = float(self.degrees)
-            _write_text(file, "stimulus_id", self.stimuli.ids)
-            if isinstance(self.stimuli, Pictures):
-                file.create_dataset("pixels", data=self.stimuli.pixels, compression="gzip")
-            elif isinstance(self.stimuli, PictureFiles):
-                _write_text(file, "file", self.stimuli.files)
-            else:
-                raise InvalidArgument(f"stimuli of kind {type(self.stimuli).__name__} have no file")
-            if self.objects is not None:
-                _write_text(file, "object", self.objects)
-            regions = file.create_group("measured", track_order=True)
-            for region, measured in self.measured.items():
-                _write_measured(regions.create_group(region), measured)
+        if not isinstance(self.stimuli, Pictures | PictureFiles):
+            raise InvalidArgument(f"stimuli of kind {type(self.stimuli).__name__} have no file")
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with h5py.File(unfinished, "w") as file:
+                self._write(file)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
         return path
+
+    def _write(self, file: h5py.File) -> None:
+        file.attrs.update(schema=SCHEMA, schema_version=VERSION, name=self.name)
+        file.attrs["citation"] = self.citation
+        if self.degrees is not None:
+            file.attrs["degrees"] = float(self.degrees)
+        _write_text(file, "stimulus_id", self.stimuli.ids)
+        if isinstance(self.stimuli, Pictures):
+            file.create_dataset("pixels", data=self.stimuli.pixels, compression="gzip")
+        elif isinstance(self.stimuli, PictureFiles):
+            _write_text(file, "file", self.stimuli.files)
+        if self.objects is not None:
+            _write_text(file, "object", self.objects)
+        regions = file.create_group("measured", track_order=True)
+        for region, measured in self.measured.items():
+            _write_measured(regions.create_group(region), measured)
 
 
 def read_benchmark(path: str | Path) -> Benchmark:

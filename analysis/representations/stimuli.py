@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import torch
@@ -80,21 +81,36 @@ class PictureFiles:
 
     @property
     def fingerprint(self) -> str:
-        """Of the names of stimuli and files."""
-        return hashlib.sha256("\0".join(self.ids + self.files).encode()).hexdigest()[:16]
+        """Of names, and of what tells a file from another without reading it."""
+        if self.place.is_dir():
+            found = [path.stat() for name in self.files if (path := self.place / name).is_file()]
+            marks = [f"{about.st_size} {about.st_mtime_ns}" for about in found]
+        else:
+            marks = [f"{about.file_size} {about.CRC}" for about in self._listed()]
+        texts = (*self.ids, *self.files, *marks)
+        return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+    def _listed(self) -> list[ZipInfo]:
+        """What the archive says of the files."""
+        with self._archive() as archive:
+            known = {about.filename: about for about in archive.infolist()}
+        return [known[name] for name in self.files if name in known]
+
+    def _archive(self) -> ZipFile:
+        try:
+            return ZipFile(self.place)
+        except (OSError, BadZipFile) as error:
+            raise InvalidArgument(
+                f"{self.place}: must be a folder or a zip archive of images ({error})"
+            ) from error
 
     def images(self, start: int, stop: int) -> list[Image]:
         """The images from `start` to before `stop`."""
         names = self.files[start:stop]
         if self.place.is_dir():
             return [read_image(self.place / name, str(self.place / name)) for name in names]
-        try:
-            with ZipFile(self.place) as archive:
-                return [self._unpacked(archive, name) for name in names]
-        except (OSError, BadZipFile) as error:
-            raise InvalidArgument(
-                f"{self.place}: must be a folder or a zip archive of images ({error})"
-            ) from error
+        with self._archive() as archive:
+            return [self._unpacked(archive, name) for name in names]
 
     def _unpacked(self, archive: ZipFile, name: str) -> Image:
         where = f"{name} in {self.place}"
@@ -103,6 +119,8 @@ class PictureFiles:
                 return read_image(file, where)
         except KeyError as error:
             raise InvalidArgument(f"{where}: no such file in the archive") from error
+        except (OSError, BadZipFile, zlib.error) as error:
+            raise InvalidArgument(f"{where}: is damaged ({error})") from error
 
 
 def read_image(source: object, name: str) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -95,7 +96,7 @@ def read_npz(path: Path) -> Parsed:
     try:
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
-    except (BadZipFile, ValueError, OSError, EOFError) as error:
+    except (BadZipFile, ValueError, OSError, EOFError, zlib.error) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} is not an .npz file of plain arrays: {reason}") from error
     missing = [n for n in ("x_train", "y_train", "x_test", "y_test") if n not in content]

@@ -208,6 +208,19 @@ def test_arrays_that_are_refused(tmp_path: Path, change: Files, message: str) ->
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK\3\4 and then nothing of it")
     with pytest.raises(DataError, match=r"x.npz is not an .npz file of plain arrays"):
+        load(str(tmp_path / "x.npz"))
+
+
+@pytest.mark.parametrize("place", [70, 100, 200, 400])
+def test_a_damaged_npz_is_refused(tmp_path: Path, place: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    arrays = {f"{name}_{part}": values for part in ("train", "test")
+              for name, values in (("x", pixels), ("y", np.arange(20) % 3))}  # fmt: skip
+    np.savez_compressed(tmp_path / "x.npz", **arrays)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[place] ^= 0xFF
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"x.npz is not an .npz file of plain arrays"):
         load("x.npz", tmp_path)
 
 

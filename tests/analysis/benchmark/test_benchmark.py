@@ -110,6 +110,19 @@ def test_bad_contents(make, message: str) -> None:
         make()
 
 
+def test_a_benchmark_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    class Unknown:
+        ids = benchmark().stimuli.ids
+
+    path = benchmark().write(tmp_path / "b.h5")
+    whole = path.read_bytes()
+    other = benchmark(stimuli=Unknown())
+    with pytest.raises(InvalidArgument, match="stimuli of kind Unknown have no file"):
+        other.write(path)
+    assert path.read_bytes() == whole
+    assert [p.name for p in tmp_path.iterdir()] == ["b.h5"]
+
+
 def test_damaged_and_foreign_files(tmp_path: Path) -> None:
     path = benchmark().write(tmp_path / "good.h5")
     for share in (0.1, 0.5, 0.9, 0.99):

@@ -187,6 +187,14 @@ def test_image_files_in_a_folder_and_an_archive(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "images.zip"):
         found = PictureFiles(shown.ids, place, files).images(0, 3)
         np.testing.assert_array_equal(np.stack(found), shown.pixels)
+    before = {place: PictureFiles(shown.ids, place, files).fingerprint for place in
+              (tmp_path, tmp_path / "images.zip")}  # fmt: skip
+    Image.fromarray(shown.pixels[0] ^ 255).save(tmp_path / "1.png")  # another one of that name
+    with ZipFile(tmp_path / "images.zip", "w") as archive:
+        for name in files:
+            archive.write(tmp_path / name, name)
+    for place, fingerprint in before.items():
+        assert PictureFiles(shown.ids, place, files).fingerprint != fingerprint
     with pytest.raises(InvalidArgument, match=r"9\.png in .*: no such file in the archive"):
         PictureFiles(("a",), tmp_path / "images.zip", ("9.png",)).images(0, 1)
     (tmp_path / "bad.png").write_bytes(b"not an image")
