@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from neurosim.dynamics import InputStream, InstantResponse, Plasticity, RateCircuit, Response
+from neurosim.dynamics import (
+    Constant,
+    InputStream,
+    InstantResponse,
+    InverseSqrt,
+    InverseTime,
+    Plasticity,
+    RateCircuit,
+    Response,
+)
 from neurosim.dynamics.stability import check_stability, stable_plasticity
 from neurosim.dynamics.transfer import transfer
 from neurosim.errors import InvalidArgument, require
@@ -70,7 +82,20 @@ class Circuit:
 
     def operator(self, patterns: Source, shape: TileShape, draw: int = 0) -> Operator:
         """The sleep as two matrices, from `neurosim.dynamics.transfer`."""
-        return _operator(self, patterns, shape, draw)
+        return _operator(self._by_rates(), patterns, shape, draw)
+
+    def _by_rates(self) -> Circuit:
+        """The same circuit, told from others by its rates where those are a function of a user's.
+
+        Such a function may be no key of a cache, or be one that computes something else later.
+        """
+        rate = self.plasticity.rate
+        if isinstance(rate, Constant | InverseSqrt | InverseTime):
+            return self
+        steps = self.response.steps
+        rates = self.plasticity.step_rates(self.response, 0, self.presentations, steps)
+        known = _KnownRate(rate, hashlib.sha256(rates.tobytes()).hexdigest())
+        return replace(self, plasticity=replace(self.plasticity, rate=known))
 
     def step(
         self,
@@ -132,6 +157,17 @@ class Circuit:
             noise=noise,
         )
         return plasticity
+
+
+@dataclass(frozen=True)
+class _KnownRate:
+    """A function of time, told from others by what it came to."""
+
+    rate: Any = field(compare=False)
+    values: str
+
+    def __call__(self, t: NDArray[np.float64]) -> Any:
+        return self.rate(t)
 
 
 def _fastest(weights: Tensor, response: Response) -> ModuleType:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +16,58 @@ from neurosim.nn.low_rank import LowRankLocal2d
 from neurosim.nn.masked import mask_of
 from neurosim.nn.ops.local import Geometry, from_storage, to_storage
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
 
 def local_layers(model: nn.Module) -> dict[str, LocallyConnected]:
     """The locally connected layers of a model by qualified name; of a layer, itself.
 
     There may be none where low-rank layers sleep instead.
     """
-    found = {
-        name or "layer": module
-        for name, module in model.named_modules()
-        if isinstance(module, LocallyConnected)
-    }
-    if not found and not any(isinstance(m, LowRankLocal2d) for m in model.modules()):
+    found = _named(model, LocallyConnected)
+    if not found and not low_rank_layers(model):
         raise InvalidArgument(
             f"model must have a locally connected layer to sleep, got a {type(model).__name__} "
             "without one: convert it with neurosim.nn.to_local"
         )
     return found
+
+
+def low_rank_layers(model: nn.Module) -> dict[str, LowRankLocal2d]:
+    """The low-rank layers of a model by qualified name; of a layer, itself."""
+    return _named(model, LowRankLocal2d)
+
+
+def _named(model: nn.Module, kind: type[Layer]) -> dict[str, Layer]:
+    return {name or "layer": m for name, m in model.named_modules() if isinstance(m, kind)}
+
+
+def slept_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """What a sleep changes: local filters, and what combines the banks of low-rank layers."""
+    filters = (layer.weight for layer in local_layers(model).values())
+    fixed = (layer for layer in low_rank_layers(model).values() if not layer.input_dependent)
+    return [*filters, *chain.from_iterable(layer.combine.parameters() for layer in fixed)]
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse layers whose weights a sleep cannot change, or would change twice."""
+    known: dict[int, str] = {}
+    for name, layer in local_layers(model).items():
+        weight = layer._parameters.get("weight")
+        if weight is None:
+            raise InvalidArgument(
+                f"layer {name!r} must have its weight as a parameter to sleep, got one that is "
+                "computed (parametrized, normalised or pruned)"
+            )
+        if not weight.is_floating_point():
+            raise InvalidArgument(f"weights of layer {name!r} must be real, got {weight.dtype}")
+        if weight.is_meta:
+            raise InvalidArgument(f"layer {name!r} must have weights to sleep, got a meta tensor")
+        other = known.setdefault(id(weight), name)
+        if other != name:
+            raise InvalidArgument(
+                f"layer {name!r} must have a weight of its own to sleep, got the one of {other!r}"
+            )
 
 
 @contextmanager

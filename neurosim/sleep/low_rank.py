@@ -20,24 +20,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neurosim.errors import InvalidArgument
 from neurosim.nn.combine import axes_of
 from neurosim.nn.low_rank import LowRankLocal2d
 from neurosim.sleep.frame import Border, Frame, frame_of
-
-
-def low_rank_layers(model: nn.Module) -> dict[str, LowRankLocal2d]:
-    """The low-rank layers of a model by qualified name; of a layer, itself."""
-    named = model.named_modules()
-    return {name or "layer": module for name, module in named if isinstance(module, LowRankLocal2d)}
+from neurosim.sleep.instant import Instant
 
 
 def check_low_rank(layer: LowRankLocal2d, name: str, sleep: Any) -> None:
     """Refuse what would not leave a low-rank layer with the same banks."""
     wrong = None
-    if type(sleep.mechanism).__name__ != "Instant":
+    if not isinstance(sleep.mechanism, Instant):
         wrong = "mechanism", type(sleep.mechanism).__name__, "Instant(), which leaves its rank"
     elif layer.input_dependent:
         wrong = "combining weights", "input-dependent", "fixed, for grids to share them"
@@ -67,12 +62,22 @@ def share_combining(layer: LowRankLocal2d, border: Border) -> None:
         mean = mean.log()
     if layer.sharing == "row+column":  # without normalisation: each table's own mean
         for name, table in weights.named_parameters():
-            table.copy_(_mean_over_period(table, *_axis(name, frame)))
+            average(table, name, frame)
         return
     for name, table in weights.named_parameters():  # a single one
         varies = axes_of(weights.sharing)[name]
         inside = (slice(None), *(slice(None) if v else slice(0, 1) for v in varies))
         table.copy_(mean[inside])
+
+
+@torch.no_grad()
+def average(values: Tensor, name: str, frame: Frame) -> None:
+    """Give everything in a table, of all positions or of rows or columns, its grid's mean."""
+    if name == "table":
+        flat = _mean_of_grids(values.flatten(1).t(), frame)
+        values.copy_(flat.t().view_as(values))
+    else:
+        values.copy_(_mean_over_period(values, *_axis(name, frame)))
 
 
 def _mean_of_grids(values: Tensor, frame: Frame) -> Tensor:

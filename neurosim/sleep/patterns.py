@@ -48,14 +48,23 @@ class Patterns:
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Tiles as given: (steps, batch, C_in, *kernel), the same at every sleep."""
+    """Tiles as given: (steps, batch, C_in, *kernel), the same at every sleep.
+
+    They are copied: what they do to a layer is known once it was computed, and has to stay true.
+    """
 
     tiles: Tensor
 
+    def __post_init__(self) -> None:
+        given = self.tiles
+        real = isinstance(given, Tensor) and not given.is_complex()
+        kind = given.dtype if isinstance(given, Tensor) else type(given).__name__
+        require(real, "tiles", kind, "a real tensor (steps, batch, C_in, *kernel)")
+        object.__setattr__(self, "tiles", given.detach().to("cpu", torch.float64, copy=True))
+
     def streams(self, shape: TileShape, count: int, draw: int) -> list[InputStream]:
         """The tiles of each group of the layer as rows, in the order of the torus frame."""
-        tiles = self.tiles.detach().to("cpu", torch.float64)
-        given = tuple(tiles.shape)
+        tiles, given = self.tiles, tuple(self.tiles.shape)
         expected = (shape.groups * shape.channels, *shape.kernel)
         allowed = f"(steps, batch, {', '.join(map(str, expected))})"
         require(given[2:] == expected, "patterns", f"tiles of shape {given}", f"of shape {allowed}")

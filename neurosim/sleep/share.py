@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,17 @@ from neurosim.sleep.circuit import Circuit
 from neurosim.sleep.frame import BORDERS, Border, frame_of
 from neurosim.sleep.hebbian import Hebbian, draw_of
 from neurosim.sleep.instant import Instant
-from neurosim.sleep.layers import exact_products, local_layers, present_in, refuse_absent, stored
+from neurosim.sleep.layers import (
+    check_weights,
+    exact_products,
+    local_layers,
+    low_rank_layers,
+    present_in,
+    refuse_absent,
+    stored,
+)
 from neurosim.sleep.layerwise import Layerwise
-from neurosim.sleep.low_rank import check_low_rank, low_rank_layers, share_combining
+from neurosim.sleep.low_rank import check_low_rank, share_combining
 from neurosim.sleep.operator import check_growth
 from neurosim.sleep.patterns import Patterns, Source, Tiles, TileShape
 from neurosim.sleep.scaling import SCALINGS, Scaling, norms, rescale
@@ -47,7 +55,7 @@ class Sleep:
             layer only for `Layerwise`, and not used by `Instant`.
         noise: standard deviation of noise that every neuron sees by itself (App. A.3), for
             `Hebbian` and `Circuit`. Every neuron is then stepped, because no operator describes
-            the sleep; drawn by `generator` if there is one and else by torch's own.
+            the sleep.
         scaling: norms that return after the sleep to what they were before it: of each
             "neuron", "grid" or "layer".
     """
@@ -64,7 +72,11 @@ class Sleep:
                 "mechanism must be Instant(), Hebbian(...), Circuit(...) or Layerwise(...), "
                 f"got {self.mechanism!r}"
             )
-        by_layer = isinstance(self.patterns, Mapping) and not isinstance(self.mechanism, Layerwise)
+        by_layer = (
+            isinstance(self.patterns, Mapping)
+            and not isinstance(self.mechanism, Layerwise)
+            and all(isinstance(one, Source) for one in self.patterns.values())
+        )
         if not (isinstance(self.patterns, Source) or by_layer):
             raise InvalidArgument(
                 "patterns must be Patterns(...) or Tiles(...), or either for every layer by name "
@@ -83,8 +95,11 @@ class Sleep:
     ) -> None:
         """Let every locally connected layer sleep; this is sleep number `number` of the run.
 
-        Of low-rank layers the combining weights sleep (`neurosim.sleep.low_rank`).
+        Of low-rank layers the combining weights sleep (`neurosim.sleep.low_rank`). Biases stay,
+        and layers whose weights are frozen sleep too. `generator` draws the neurons' own noise,
+        and torch's own does if there is none.
         """
+        check_weights(model)
         layers, mechanism = local_layers(model), self.mechanism
         with exact_products(), ExitStack() as awake_again:
             for name, low_rank in low_rank_layers(model).items():
@@ -93,8 +108,8 @@ class Sleep:
             for layer in layers.values():
                 awake_again.enter_context(self._homeostasis(layer))
             if isinstance(mechanism, Layerwise):
-                patterns, draw = self._patterns("", generator), draw_of(mechanism.redraw, number)
-                mechanism.apply(model, self.border, patterns, draw)
+                draw = draw_of(mechanism.redraw, number)
+                mechanism.apply(model, self.border, self._patterns(""), draw)
                 return
             for name, layer in layers.items():
                 with _naming(name):
@@ -105,6 +120,7 @@ class Sleep:
 
         Operators are computed now that the first sleep would have to compute.
         """
+        check_weights(model)
         for name, layer in low_rank_layers(model).items():
             check_low_rank(layer, name, self)
         for name, layer in local_layers(model).items():
@@ -112,7 +128,7 @@ class Sleep:
                 refuse_absent(layer, name, self.mechanism)
                 if self.noise == 0:
                     with _naming(name):
-                        self.mechanism.operator(self._patterns(name, None), _shape(layer))
+                        self.mechanism.operator(self._patterns(name), _shape(layer))
 
     @contextmanager
     def _homeostasis(self, layer: LocallyConnected) -> Iterator[None]:
@@ -144,7 +160,7 @@ class Sleep:
                 return mechanism.apply(storage, frame, present_in(layer))
         refuse_absent(layer, name, mechanism)
         shape = _shape(layer)
-        patterns, draw = self._patterns(name, generator), draw_of(mechanism.redraw, number)
+        patterns, draw = self._patterns(name), draw_of(mechanism.redraw, number)
         with stored(layer.weight, layer.geometry) as storage:
             if self.noise == 0:
                 operator = mechanism.operator(patterns, shape, draw)
@@ -163,8 +179,8 @@ class Sleep:
             check_growth("weights", float(slept.norm() / weights.norm().clamp_min(1e-30)))
             return frame.scatter(slept.to(storage.dtype), storage)
 
-    def _patterns(self, name: str, generator: torch.Generator | None) -> Source:
-        """The patterns of a layer, drawn anew if there is a generator."""
+    def _patterns(self, name: str) -> Source:
+        """The patterns of a layer."""
         patterns = self.patterns
         if isinstance(patterns, Mapping):
             if name not in patterns:
@@ -173,10 +189,7 @@ class Sleep:
                     f"patterns must have an entry for layer {name!r}, got {known}"
                 )
             patterns = patterns[name]
-        if generator is None or not isinstance(patterns, Patterns):
-            return patterns
-        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
-        return Patterns(patterns.kind, int(seed))
+        return patterns
 
 
 def _shape(layer: LocallyConnected) -> TileShape:
@@ -197,29 +210,58 @@ def share(
     model_or_layer: nn.Module,
     mechanism: Mechanism | None = None,
     border: Border = "share",
-    patterns: Source | Tensor | Mapping[str, Source] | None = None,
+    patterns: Source | Tensor | Mapping[str, Source | Tensor] | None = None,
     generator: torch.Generator | None = None,
     *,
     noise: float = 0.0,
     scaling: Scaling = None,
+    number: int | None = None,
 ) -> dict[str, Slept]:
     """Let a layer, or every locally connected layer of a model, sleep once, in place.
 
-    Returns statistics of every layer before and after. Arguments are those of `Sleep`; besides,
-    `patterns` may be a tensor of tiles (steps, batch, C_in, *kernel), and `generator` draws the
-    tiles anew instead of repeating those of their seed.
+    Returns statistics of every locally connected layer before and after; biases stay as they
+    are, and layers whose weights are frozen sleep too. Arguments are those of `Sleep`. Besides,
+    tiles may be given as a plain tensor (steps, batch, C_in, *kernel). The same tiles are shown
+    at every call, unless `generator` draws them anew, and the neurons' own noise with them, or
+    the mechanism's `redraw` does, by the number of sleeps before this one, `number`.
 
         >>> share(model, Circuit(presentations=1000))["layer1.0.conv1"].after.snr
     """
-    given = Tiles(patterns) if isinstance(patterns, Tensor) else patterns
+    if isinstance(patterns, Mapping):
+        given = {name: _as_source(one) for name, one in patterns.items()}
+    else:
+        given = Patterns() if patterns is None else _as_source(patterns)
     sleep = Sleep(
         Instant() if mechanism is None else mechanism,
         border,
-        Patterns() if given is None else given,
+        given if generator is None else _drawn_anew(given, generator),
         noise,
         scaling,
     )
+    redraw = getattr(sleep.mechanism, "redraw", None)
+    if redraw is not None and number is None and generator is None:
+        raise InvalidArgument(
+            f"number must say how many sleeps there were, for redraw = {redraw} to count by, or "
+            "generator draw new patterns"
+        )
+    check_weights(model_or_layer)
     layers = local_layers(model_or_layer)
     before = statistics_of(layers.values())
-    sleep(model_or_layer, generator=generator)
+    sleep(model_or_layer, number or 0, generator)
     return dict(zip(layers, map(Slept, before, statistics_of(layers.values())), strict=True))
+
+
+def _as_source(patterns: Any) -> Source:
+    return Tiles(patterns) if isinstance(patterns, Tensor) else patterns
+
+
+def _drawn_anew(
+    patterns: Source | Mapping[str, Source], generator: torch.Generator
+) -> Source | Mapping[str, Source]:
+    """The same kinds of patterns with seeds that the generator draws."""
+    if isinstance(patterns, Mapping):
+        return {name: _drawn_anew(one, generator) for name, one in patterns.items()}  # type: ignore[misc]
+    if not isinstance(patterns, Patterns):
+        return patterns
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return Patterns(patterns.kind, int(seed))

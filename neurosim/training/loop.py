@@ -24,6 +24,8 @@ from neurosim.sleep import (
     local_layers,
     share_moments,
 )
+from neurosim.sleep.layers import slept_parameters
+from neurosim.sleep.moments import moments_of
 from neurosim.sleep.statistics import SNR, lowest_snr
 from neurosim.training.build import (
     build_augment,
@@ -333,12 +335,11 @@ class Training:
         return drawn.manual_seed(_seed("sleep", self.settings.seed, self.at.sleeps))
 
     def _slept(self) -> list[Tensor]:
-        """What a sleep has changed: local weights, and maybe what the optimizer keeps of them."""
-        changed: list[Tensor] = [layer.weight for layer in local_layers(self.model).values()]
-        if self.settings.sleep.moments == "share":
-            kept = [self.optimizer.state.get(weight, {}).values() for weight in changed]
-            changed += [m for m in itertools.chain(*kept) if isinstance(m, Tensor)]
-        return changed
+        """What a sleep has changed: weights, and maybe what the optimizer keeps of them."""
+        changed = slept_parameters(self.model)
+        if self.settings.sleep.moments == "keep":
+            return [*changed]
+        return [*changed, *(m for p in changed for m in moments_of(self.optimizer, p))]
 
     def _recorder_of_sleep(self) -> Recorder | None:
         """The recorder, if statistics are taken of this sleep: no more often than of steps."""

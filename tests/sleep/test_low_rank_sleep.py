@@ -10,7 +10,7 @@ from torch import nn
 
 from neurosim.errors import InvalidArgument
 from neurosim.nn import Bank, LocallyConnected2d, LowRankLocal2d
-from neurosim.sleep import Circuit, Hebbian, Instant, Sleep, share
+from neurosim.sleep import Circuit, Hebbian, Instant, Sleep, share, share_moments
 
 EXACT = [
     {"sharing": "position"},
@@ -47,6 +47,23 @@ def test_like_the_layer_it_equals(weights: dict[str, Any], geometry: dict[str, A
     share(layer)
     assert torch.equal(layer.bases[0], banks)
     torch.testing.assert_close(layer.expanded().weight, expected.weight)
+
+
+@pytest.mark.parametrize("weights", [w for w in EXACT if w.get("normalisation") == "none"])
+def test_moments_are_averaged_like_tables(weights: dict[str, Any]) -> None:
+    """Without normalisation a sleep averages tables, and moments that equal them end as they do."""
+    layer = random_layer(**weights, padding=1)
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
+    tables = [*layer.combine.parameters()]
+    bank = torch.randn_like(layer.bases[0])
+    optimizer.state[layer.bases[0]]["momentum_buffer"] = bank.clone()
+    for table in tables:
+        optimizer.state[table]["momentum_buffer"] = table.detach().clone()
+    share_moments(optimizer, layer)
+    share(layer)
+    for table in tables:
+        torch.testing.assert_close(optimizer.state[table]["momentum_buffer"], table.detach())
+    assert optimizer.state[layer.bases[0]]["momentum_buffer"].equal(bank)
 
 
 def test_border_positions_can_stay_out_of_a_full_table() -> None:

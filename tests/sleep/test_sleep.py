@@ -211,7 +211,7 @@ def test_the_published_sleep_leaves_what_theory_predicts() -> None:
     neurons = Neurons.of(layer, "exclude")
     weights = neurons.weights()
     before = weights - neurons.mean(weights)
-    share(layer, Hebbian(redraw=1), border="exclude")
+    share(layer, Hebbian(), border="exclude")
     weights = Neurons.of(layer, "exclude").weights()
     left = np.linalg.norm(weights - neurons.mean(weights)) / np.linalg.norm(before)
     eta, gamma, dimension, batch = 0.1, 1e-5, 36, 128

@@ -13,6 +13,7 @@ from brute_force import Neurons
 from little_sleeps import each_mechanism, square
 from torch import Tensor, nn
 
+from neurosim.dynamics import Plasticity
 from neurosim.errors import InvalidArgument
 from neurosim.models import resnet
 from neurosim.nn import LocallyConnected1d, LocallyConnected2d
@@ -86,11 +87,79 @@ def test_what_is_drawn_and_when(mechanism: Any) -> None:
     assert slept(number=1, redraw=2).equal(slept(number=0, redraw=2))
     assert slept(number=2, redraw=2).equal(slept(number=3, redraw=2))
     assert not slept(number=2, redraw=2).equal(slept(number=1, redraw=2))
-    assert slept(generator=generator()).equal(slept(generator=generator()))
-    shared = generator()
-    once, again = slept(generator=shared), slept(generator=shared)
+    assert slept(generator=generator()).equal(first)  # there is no noise to draw
+
+    def shared(redraw: int | None = None, **arguments: Any) -> Tensor:
+        layer = square()
+        share(layer, replace(mechanism, redraw=redraw), **arguments)
+        return layer.weight.detach()
+
+    assert shared().equal(first)
+    drawn = generator()
+    once, again = shared(generator=drawn), shared(generator=drawn)
     assert not once.equal(again)
     assert not once.equal(first)
+    assert shared(generator=generator()).equal(once)
+    assert shared(redraw=2, number=3).equal(slept(number=3, redraw=2))
+    with pytest.raises(InvalidArgument, match="number must say how many sleeps there were"):
+        shared(redraw=2)
+
+
+def test_a_noisy_sleep_shows_the_tiles_of_one_without_noise() -> None:
+    """In the limit of no noise; the generator draws the neurons' noise and nothing else."""
+    mechanism = Hebbian(steps=5, batch=4)
+    plain = square()
+    Sleep(mechanism)(plain)
+    for seed in (0, 1):
+        noisy = square()
+        Sleep(mechanism, noise=1e-9)(noisy, 0, torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(noisy.weight, plain.weight, rtol=0, atol=1e-7)
+
+
+def test_what_changes_after_a_sleep_is_seen_by_the_next() -> None:
+    """Operators are kept; tiles and rates that a user goes on to change are not mistaken."""
+    tiles = torch.randn(3, 4, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    mechanism = Hebbian(steps=3, batch=4)
+    kept = Tiles(tiles)
+    first, again, anew = square(), square(), square()
+    share(first, mechanism, patterns=kept)
+    tiles *= 0.5
+    share(again, mechanism, patterns=kept)  # the tiles as they were given
+    share(anew, mechanism, patterns=Tiles(tiles))
+    assert again.weight.equal(first.weight)
+    assert not anew.weight.equal(first.weight)
+
+    class Rate:
+        base = 8e-6
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, t: np.ndarray) -> np.ndarray:
+            return np.full(t.shape, self.base)
+
+    rate = Rate()
+    for base in (8e-6, 2e-6):
+        rate.base = base
+        mine, constant = square(), square()
+        share(mine, Circuit(plasticity=Plasticity(rate, momentum=0.0), presentations=50))
+        share(constant, Circuit(plasticity=Plasticity(base, momentum=0.0), presentations=50))
+        assert mine.weight.equal(constant.weight)
+
+
+def test_weights_that_a_sleep_could_not_change_are_refused() -> None:
+    from torch.nn.utils import parametrizations, weight_norm
+
+    new, legacy, tied = square(), square(), nn.Sequential(square(), square())
+    tied[1].weight = tied[0].weight
+    for layer, message in (
+        (parametrizations.weight_norm(new), "weight as a parameter to sleep, got one that is comp"),
+        (weight_norm(legacy), "layer 'layer' must have its weight as a parameter to sleep"),
+        (tied, "layer '1' must have a weight of its own to sleep, got the one of '0'"),
+        (square(device="meta"), "must have weights to sleep, got a meta tensor"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            share(layer)
+        with pytest.raises(InvalidArgument, match=message):
+            Sleep().check(layer)
 
 
 def test_noise_is_drawn_where_the_generator_says() -> None:
@@ -116,12 +185,15 @@ def test_noise_is_drawn_where_the_generator_says() -> None:
 def test_tiles_by_layer() -> None:
     net = model()
     reference = copy.deepcopy(net)
+    bare = copy.deepcopy(net)
     tiles = {
         "2": Tiles(torch.randn(5, 8, 4, 3, 3)),
         "4": Tiles(torch.randn(5, 8, 4, 1, 1)),
     }
     mechanism = Hebbian(steps=5, batch=8, rate=0.05)
     share(net, mechanism, patterns=tiles)
+    share(bare, mechanism, patterns={name: given.tiles for name, given in tiles.items()})
+    assert all(a.equal(b) for a, b in zip(net.parameters(), bare.parameters(), strict=True))
     for name, layer in local_layers(reference).items():
         share(layer, mechanism, patterns=tiles[name])
     assert all(a.equal(b) for a, b in zip(net.parameters(), reference.parameters(), strict=True))
