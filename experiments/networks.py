@@ -63,6 +63,11 @@ class Description:
 def restore(path: str | Path) -> tuple[Description, nn.Module]:
     """The network of a checkpoint: a .pt file, a folder of them, or the run file beside it."""
     state = load_checkpoint(_newest(Path(path)))
+    if (own := state.get("own")) is not None:
+        raise InvalidArgument(
+            f"{path}: holds the weights of a network of one's own, {own.partition(':')[0]}: name a "
+            "function module:function that makes it and loads them (under 'model' in the .pt file)"
+        )
     about = Description.of({"network": state["settings"]["network"], **state["shown"]})
     module = about.build()
     module.load_state_dict(state["model"])

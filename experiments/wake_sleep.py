@@ -89,8 +89,6 @@ def run(
     options.check()
     settings = TrainSettings(data, network, optimisation, sleep, record)
     settings.check()
-    if ignored := sleep.ignored():
-        raise InvalidArgument(f"{ignored[0]} means nothing to --sleep none: say how to sleep, too")
     rank, world = (int(os.environ.get(name, n)) for name, n in (("RANK", 0), ("WORLD_SIZE", 1)))
     if world > 1 and options.out is None:
         raise InvalidArgument("several processes need --out, the folder that they share")

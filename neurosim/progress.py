@@ -115,24 +115,29 @@ class StatusLine:
         print(text, end=end, file=self.stream, flush=True)
 
 
-_heard: Callable[[str], None] | None = None  # by whom
+_listener: Callable[[str], None] | None = None
 
 
 def notice(text: str) -> None:
     """Tell whoever listens why they wait; a library says nothing by itself."""
-    if _heard is not None:
-        _heard(text)
+    if _listener is not None:
+        _listener(text)
+
+
+def listened() -> bool:
+    """Whether anybody does."""
+    return _listener is not None
 
 
 @contextmanager
-def notices(hear: Callable[[str], None]) -> Iterator[None]:
+def notices(listener: Callable[[str], None]) -> Iterator[None]:
     """Listen, within the block."""
-    global _heard
-    before, _heard = _heard, hear
+    global _listener
+    before, _listener = _listener, listener
     try:
         yield
     finally:
-        _heard = before
+        _listener = before
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ from neurosim.data.formats import as_images
 from neurosim.data.images import Dataset, Images, is_whole
 from neurosim.data.official import Place
 from neurosim.errors import require
-from neurosim.progress import track
+from neurosim.progress import listened, track
 
 IMAGES, ATTRIBUTES, PARTITION = (
     "img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt",
@@ -96,7 +96,9 @@ def _decoded(folder: Path, names: list[str], labels: list[int], size: int) -> Im
         return crop_file(folder / name, size, size, None, False, random)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pixels = track(pool.map(one, names), total=len(names), title=f"Reading {folder}")
+        pixels = track(
+            pool.map(one, names), total=len(names), title=f"Reading {folder}", quiet=not listened()
+        )
         for row, array in enumerate(pixels):
             images[row] = array
     return as_images(images, np.array(labels), str(folder))

@@ -17,7 +17,7 @@ from neurosim.data.errors import DataError
 from neurosim.data.formats import Parsed, as_images
 from neurosim.data.images import Dataset, Files, Images
 from neurosim.data.official import Official, Place, obtain
-from neurosim.progress import track
+from neurosim.progress import listened, track
 
 LARGEST = 16 * 2**30  # bytes that a split in memory may take
 
@@ -158,7 +158,12 @@ def _in_memory(tree: Tree, labelled: Labelled) -> Images:
         )
     images = np.empty((len(names), *shape), np.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        arrays = track(pool.map(decoded, names), total=len(names), title=f"Reading {tree.where}")
+        arrays = track(
+            pool.map(decoded, names),
+            total=len(names),
+            title=f"Reading {tree.where}",
+            quiet=not listened(),
+        )
         for row, array in enumerate(arrays):
             if array.shape != shape:
                 raise DataError(

@@ -29,6 +29,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.errors import InvalidArgument, StabilityError, require, require_choice
 from neurosim.nn.local import LocallyConnected
+from neurosim.nn.modes import modes_kept
 from neurosim.sleep.frame import Border, Frame, frame_of
 from neurosim.sleep.hebbian import check_count, check_redraw
 from neurosim.sleep.layers import exact_products, local_layers, refuse_absent
@@ -233,16 +234,14 @@ def _in_order_of_use(model: nn.Module, image: Tensor) -> dict[str, LocallyConnec
 @contextmanager
 def listening(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, but for batch norm with its batch's statistics; all is as before after."""
-    modes = [(module, module.training) for module in model.modules()]
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     running = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
-    model.eval()
-    for norm in norms:
-        norm.train()
     try:
-        yield
+        with modes_kept(model):
+            model.eval()
+            for norm in norms:
+                norm.train()
+            yield
     finally:
-        for module, training in modes:
-            module.training = training
         for buffer, value in running:
             buffer.copy_(value)

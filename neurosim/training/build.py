@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.data import Augment, Dataset, Distortion, Files, Loader, distortion, load, options_of
@@ -29,6 +29,7 @@ from neurosim.models import (
 from neurosim.models.free import Plan
 from neurosim.models.shallow_deep import WIDTH
 from neurosim.nn import PermutePixels
+from neurosim.nn.modes import modes_kept
 from neurosim.training.distributed import Processes
 from neurosim.training.settings import DataSettings, NetworkSettings, TrainSettings
 
@@ -47,16 +48,19 @@ def build_data(settings: DataSettings, seed: int) -> Dataset:
         require(fits, "--image-size", size, allowed)
     data = load(settings.dataset, settings.data, **options)
     if settings.folds is not None:
-        data = data.fold(settings.fold, settings.folds)
+        with renaming(folds="--folds", fold="--fold"):
+            data = data.fold(settings.fold, settings.folds)
     if settings.normalise == "none":
         data = replace(data, normalisation=((0.0,) * data.channels, (1.0,) * data.channels))
     if settings.validation:
-        data = data.split(settings.validation, seed)
+        with renaming(validation="--validation"):
+            data = data.split(settings.validation, seed)
     if settings.subset is not None:
         with renaming(count="--subset"):
             data = data.subset(settings.subset, seed)
     if settings.test_subset is not None:
-        few = settings.test_subset
+        few, least = settings.test_subset, min(map(len, filter(None, (data.test, data.final))))
+        require(few <= least, "--test-subset", few, f"at most {least}, the images to test with")
         final = None if data.final is None else data.final.subset(few)
         data = replace(data, test=data.test.subset(few), final=final)
     return data
@@ -70,6 +74,8 @@ def build_augment(settings: DataSettings, data: Dataset) -> Augment:
         crop, repetitions = settings.crop, settings.repetitions
         # A pad is refused.
         return Augment(settings.pad, flip, repetitions, crop=crop, distortion=distort or None)
+    in_memory = f"left out for --dataset {settings.dataset}, whose images have one size"
+    require(settings.crop == "resize", "--crop", settings.crop, in_memory)
     return Augment(
         pad=settings.pad,
         flip=settings.flip,
@@ -143,6 +149,12 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
     return nn.Sequential(layers)
 
 
+def structure(network: nn.Module) -> str:
+    """What a network is made of, to tell one of a user's own from another."""
+    kind = type(network)
+    return f"{kind.__module__}.{kind.__qualname__}: {network!r}"
+
+
 def check_network(
     network: nn.Module,
     data: Dataset,
@@ -153,13 +165,12 @@ def check_network(
     """Refuse a network that does not fit the images, of this shape, or their classes."""
     lower = torch.autocast(device.type, precision, enabled=precision is not None)
     try:
-        with torch.no_grad(), lower:
+        with torch.no_grad(), lower, modes_kept(network):
             output = network.eval()(torch.zeros(1, *shape, device=device))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise InvalidArgument(f"network must take images of shape {shape}: {error}") from error
-    network.train()
     expected = f"(n, {data.classes}), as {data.name} has {data.classes} classes"
-    got = tuple(output.shape)
+    got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     require(got == (1, data.classes), "output of network", got, f"of shape {expected}")
 
 

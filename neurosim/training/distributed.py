@@ -69,19 +69,19 @@ class Processes:
 
     def lead(self, work: Callable[[], None]) -> None:
         """Let the first process do something that the others wait for, and fail together."""
-        error = None
+        error: Exception | None = None
         if self.first:
             try:
                 work()
-            except NeurosimError as raised:
+            except Exception as raised:  # whatever it was, the others must not wait for ever
                 error = raised
-        said = [str(error) if error else None]
+        message = [None if error is None else str(error) or type(error).__name__]
         if self.world > 1:
-            dist.broadcast_object_list(said, 0)
+            dist.broadcast_object_list(message, 0)
         if error is not None:
             raise error
-        if said[0] is not None:
-            raise NeurosimError(said[0])
+        if message[0] is not None:
+            raise NeurosimError(message[0])
 
 
 def choose_device(name: str) -> torch.device:

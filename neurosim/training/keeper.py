@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from neurosim.errors import InvalidArgument, RunFileError
 from neurosim.recording import RunReader
 from neurosim.training.checkpoint import CheckpointError, check_same
 from neurosim.training.place import Place
-from neurosim.training.recorder import Recorder
+from neurosim.training.recorder import OWN_NETWORK, Recorder
 from neurosim.training.settings import TrainSettings
 from neurosim.training.state import State
 
@@ -28,8 +29,10 @@ class Keeper:
         state: State,
         shown: dict[str, Any],
         splits: Sequence[str],
+        own: str | None = None,
     ) -> None:
         self.settings, self.place, self.state = settings, place, state
+        self.own = own  # the structure of a network that the settings do not describe
         self.shown = shown  # what has to be known of the data to use the network without them
         self.splits = tuple(splits)
         self.recorder: Recorder | None = None  # of the first process
@@ -53,6 +56,7 @@ class Keeper:
             self.settings,
             self.state.model,
             self.state.processes.device,
+            own=self.own,
             splits=self.splits,
             resume=resume,
             overwrite=self.place.overwrite,
@@ -77,6 +81,7 @@ class Keeper:
             "run": self._run_id,
             "settings": self.settings.as_json(),
             "shown": self.shown,
+            "own": self.own,
             **self.state.save(),
         }
 
@@ -102,7 +107,12 @@ class Keeper:
             return False
         with RunReader(path) as run:
             check_same(run.config, self.settings.as_json(), path)
-            run_id = run.attributes["run_id"]
+            run_id, own = run.attributes["run_id"], run.notes.get(OWN_NETWORK)
+        if own != self.own:
+            raise InvalidArgument(
+                f"{path}: network must be that of the run to resume, {_named(own)}, got "
+                f"{_named(self.own)}"
+            )
         if saved is None:
             return False
         if saved["run"] != run_id:
@@ -114,3 +124,10 @@ class Keeper:
                 f"{checkpoints.folder}: its newest checkpoint does not fit this network: {error}"
             ) from error
         return True
+
+
+def _named(structure: str | None) -> str:
+    """A network in a few words: its class, and digits that tell its layers from others."""
+    if structure is None:
+        return "the one that the settings describe"
+    return f"{structure.partition(':')[0]} {hashlib.sha256(structure.encode()).hexdigest()[:6]}"

@@ -35,6 +35,7 @@ from neurosim.training.build import (
     build_network,
     check_batches,
     check_network,
+    structure,
 )
 from neurosim.training.compiling import compile_network
 from neurosim.training.display import Display
@@ -55,6 +56,8 @@ RECALIBRATION = 10  # batches that batch norm is measured on again
 
 def train(settings: TrainSettings, place: Place, network: nn.Module | None = None) -> Result:
     """Train the network that the settings describe, or `network`, and record everything.
+
+    The run file says how a network of one's own is made; to go on with it, give it again.
 
     A killed or interrupted run goes on with `place.resume` from its last checkpoint, and ends
     with the same weights, bit for bit on a CPU, as if nothing had happened.
@@ -89,6 +92,8 @@ class Training:
         size = augment.image_size(data.image_size)
         model = build_network(settings.network, data, size) if network is None else network
         self.model = model.to(device)
+        if not model.training:  # parts of it may be meant to stay in evaluation mode
+            model.train()
         for module in self.model.modules():
             if isinstance(module, nn.Conv2d):  # as batches of images come
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -133,7 +138,8 @@ class Training:
             "mean": list(data.mean),
             "std": list(data.std),
         }
-        self.keeper = Keeper(settings, place, self.state, shown, [*self.splits])
+        own = None if network is None else structure(network)
+        self.keeper = Keeper(settings, place, self.state, shown, [*self.splits], own)
 
         # Shown, and without influence on results.
         self.clock = Clock()

@@ -7,6 +7,7 @@ import math
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from neurosim.errors import InvalidArgument
 from neurosim.optim import Adam, AdamW, BetaLasso, lasso_groups
 from neurosim.training.settings import OptimisationSettings
 
@@ -31,6 +32,8 @@ def learning_rate(settings: OptimisationSettings, epoch: float) -> float:
 def build_optimizer(settings: OptimisationSettings, model: nn.Module) -> Optimizer:
     """The optimizer; fused, which reads and writes every parameter once a step."""
     trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise InvalidArgument("network must have parameters to train, but all of it are frozen")
     lr, decay = settings.lr, settings.weight_decay
     if settings.optimizer == "beta-lasso":
         groups = lasso_groups(model, settings.l1, settings.l1_first)

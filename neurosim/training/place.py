@@ -26,6 +26,9 @@ class Place:
     keep: int = 2
     """Checkpoints that stay."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run_file", Path(self.run_file))
+
     def check(self) -> None:
         """Refuse what makes no sense."""
         every = self.checkpoint_every

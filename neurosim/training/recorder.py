@@ -37,6 +37,8 @@ from neurosim.training.locality import KINDS, locality
 from neurosim.training.locality import RADII as WINDOWS
 from neurosim.training.settings import RecordSettings, TrainSettings
 
+OWN_NETWORK = "own_network"  # note on a run whose settings do not describe its network
+
 # What spatial axes are called, by their number.
 SPACE = {0: (), 1: ("position",), 2: ("row", "column"), 3: ("slice", "row", "column")}
 
@@ -51,6 +53,7 @@ class Recorder:
         model: nn.Module,
         device: torch.device,
         *,
+        own: str | None = None,
         splits: Sequence[str] = (),
         resume: bool = False,
         overwrite: bool = False,
@@ -77,6 +80,8 @@ class Recorder:
             self._declare(run)
             if (built := settings.sleep.build()) is not None:
                 run.attribute("sleep", repr(built[0]))  # with the defaults of its mechanism
+            if own is not None:
+                run.attribute(OWN_NETWORK, own)
             run.start()
         except BaseException:
             run.close()
@@ -220,10 +225,6 @@ class Recorder:
         """Those over images; a snapshot says how local their filters are."""
         kept = self.kept.items()
         return {n: m for n, m in kept if isinstance(m, Dense) and len(m.input_shape) == 3}
-
-    def due(self, step: int) -> bool:
-        """Whether this step, counted from 0, is recorded: the first, and every n-th after it."""
-        return step % self.settings.record_every == 0
 
     def statistics(self) -> Tensor:
         """(layers, measures) of all local layers, on their device: nobody waits for them here."""

@@ -11,6 +11,7 @@ from torch import nn
 from neurosim.errors import InvalidArgument
 from neurosim.nn import Bank, LocallyConnected2d, LowRankLocal2d
 from neurosim.sleep import Circuit, Hebbian, Instant, Sleep, share, share_moments
+from neurosim.sleep.layers import slept_parameters
 
 EXACT = [
     {"sharing": "position"},
@@ -47,6 +48,18 @@ def test_like_the_layer_it_equals(weights: dict[str, Any], geometry: dict[str, A
     share(layer)
     assert torch.equal(layer.bases[0], banks)
     torch.testing.assert_close(layer.expanded().weight, expected.weight)
+
+
+def test_all_that_a_sleep_changes_is_known() -> None:
+    """Processes that train together have to agree on it."""
+    model = nn.Sequential(
+        LocallyConnected2d(2, 2, 3, (9, 8), padding=1, dtype=torch.float64, bias="position"),
+        random_layer(sharing="row+column", normalisation="none", padding=1),
+    )
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    share(model)
+    changed = {id(p) for name, p in model.named_parameters() if not p.equal(before[name])}
+    assert changed == {id(p) for p in slept_parameters(model)}
 
 
 @pytest.mark.parametrize("weights", [w for w in EXACT if w.get("normalisation") == "none"])

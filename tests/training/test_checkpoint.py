@@ -110,7 +110,7 @@ def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
         ),
         ({"seed": 3}, r"--seed was 0 in the run to resume, got 3"),
         ({"sleep": "instant"}, r"--sleep was 'none' in the run to resume, got 'instant'"),
-        ({"snapshot_layers": ("0",)}, r"--snapshot-layers was \['\*'\] in the run .* got \['0'\]"),
+        ({"evaluations": ("swap",)}, r"--evaluations was \[\] in the run .* got \['swap'\]"),
     ],
 )
 @pytest.mark.parametrize("saved", [True, False])
@@ -137,8 +137,12 @@ def test_a_setting_that_came_later_was_at_its_default(settings: Make) -> None:
 def test_a_checkpoint_of_another_network_or_run(
     finished: Place, settings: Make, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"does not fit this network: Error.* state_dict"):
+    with pytest.raises(InvalidArgument, match=r"network must be that of the run to resume, scen"):
         train(settings(epochs=1), resumed(finished), simple(3, "local", 8))
+    larger = Plain()
+    larger.extra = torch.nn.Parameter(torch.zeros(2))  # which its description does not show
+    with pytest.raises(CheckpointError, match=r"does not fit this network: Error.* state_dict"):
+        train(settings(epochs=1), resumed(finished), larger)
 
     other = Place(tmp_path / "other.h5", "cpu", quiet=True)
     train(settings(epochs=1), other, Plain())

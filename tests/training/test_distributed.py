@@ -16,7 +16,7 @@ from scenes import Plain, assert_same, outcome, ranks
 from neurosim.errors import Interrupted, NeurosimError
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings, train
-from neurosim.training.distributed import Processes
+from neurosim.training.distributed import Processes, join_processes
 from neurosim.training.loop import Training
 
 # Batches of 5 rows and a last one of 4: two processes have shares of different sizes.
@@ -107,3 +107,20 @@ def test_one_process_is_a_group_of_its_own() -> None:
 
 def fail() -> None:
     raise NeurosimError("reason")
+
+
+def fill_the_disk() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def leading(rank: int, settings: TrainSettings, folder: Path) -> None:
+    """Whatever the first process meets, the others hear of it and do not wait for ever."""
+    processes = join_processes("cpu")
+    with pytest.raises(OSError if rank == 0 else NeurosimError, match="No space left on device"):
+        processes.lead(fill_the_disk)
+    (folder / f"heard{rank}").touch()
+
+
+def test_processes_fail_together(tmp_path: Path, settings: Callable[..., TrainSettings]) -> None:
+    ranks(leading, 2, settings(), tmp_path)
+    assert {path.name for path in tmp_path.glob("heard*")} == {"heard0", "heard1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from scenes import (
     train_and_tell,
     wait_for,
 )
+from torch import nn
 
+from experiments.networks import restore
+from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings, train
 from neurosim.training.loop import Training
@@ -196,3 +200,32 @@ def test_seeds_decide_everything(tmp_path: Path, settings: Make) -> None:
         runs.append(outcome(tmp_path / f"{name}.h5"))
     assert_same(runs[0], runs[1])
     assert not np.array_equal(runs[0]["rows"]["loss"], runs[2]["rows"]["loss"])
+
+
+def test_a_network_of_ones_own_is_not_mistaken(tmp_path: Path, settings: Make) -> None:
+    """Weights alone do not tell networks apart: an activation has none."""
+    place = Place(tmp_path / "run.h5", "cpu", quiet=True)
+    train(settings(), place, Plain())
+    with RunReader(place.run_file) as run:
+        assert run.notes["own_network"].startswith("scenes.Plain: Plain(")
+    again = replace(place, resume=True)
+    other = Plain()
+    other[1] = nn.Tanh()
+    for network, got in ((other, r"scenes\.Plain \w{6}"), (None, "the one that the settings desc")):
+        with pytest.raises(InvalidArgument, match=rf"resume, scenes\.Plain \w{{6}}, got {got}"):
+            train(settings(), again, network)
+    with pytest.raises(InvalidArgument, match=r"network of one's own, scenes\.Plain: name"):
+        restore(place.run_file)
+    assert train(settings(), again, Plain()).epochs == 3
+
+
+def test_parts_that_stay_in_evaluation_mode_stay(tmp_path: Path, settings: Make) -> None:
+    """A frozen normalisation, for instance, in a network that is trained."""
+    network = nn.Sequential(nn.BatchNorm2d(1), Plain())
+    network[0].eval()
+    options = settings(sleep="instant", batch_norm="recalibrate")
+    train(options, Place(tmp_path / "run.h5", "cpu", quiet=True), network)
+    assert not network[0].training
+    assert network[1].training
+    assert network[0].num_batches_tracked == 0
+    assert (network[0].running_mean, network[0].running_var) == (0, 1)

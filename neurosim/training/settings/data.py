@@ -8,7 +8,7 @@ from typing import Literal
 
 from neurosim.data import distortion
 from neurosim.errors import require
-from neurosim.training.settings.choices import check_choices
+from neurosim.training.settings.values import check_values, refuse_changed
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class DataSettings:
 
     def check(self) -> None:
         """Refuse what makes no sense."""
-        check_choices(self)
+        check_values(self)
         for name in ("subset", "test_subset", "image_size"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, ">= 1")
@@ -62,5 +62,8 @@ class DataSettings:
         require(0 <= self.fold < (folds or 1), "--fold", self.fold, allowed)
         for text in (*self.evaluations, *([] if self.distort is None else [self.distort])):
             distortion(text)  # refuses what it does not know
+        if not self.evaluations and self.distort is None:
+            reason = "means nothing without --distort or --evaluations"
+            refuse_changed(self, ("interpolation",), reason)
         once = len(set(self.evaluations)) == len(self.evaluations)
         require(once, "--evaluations", self.evaluations, "without repetitions")

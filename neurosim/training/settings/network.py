@@ -9,7 +9,7 @@ from typing import Literal
 from neurosim.errors import InvalidArgument, require
 from neurosim.models.lrlc import Depth, Layer
 from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
-from neurosim.training.settings.choices import check_choices
+from neurosim.training.settings.values import check_values
 
 Connectivity = Literal["conv", "local", "dense", "low-rank"]
 Model = Literal[
@@ -94,7 +94,7 @@ class NetworkSettings:
 
     def check(self) -> None:
         """Refuse what makes no sense."""
-        check_choices(self)
+        check_values(self)
         require(0 < self.width < math.inf, "--width", self.width, "finite and > 0")
         require(self.conv_first >= 0, "--conv-first", self.conv_first, ">= 0")
         require(self.rank >= 1, "--rank", self.rank, ">= 1")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neurosim.errors import InvalidArgument, require
-from neurosim.training.settings.choices import check_choices
+from neurosim.training.settings.values import check_values
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -54,7 +54,7 @@ class OptimisationSettings:
 
     def check(self) -> None:
         """Refuse what makes no sense."""
-        check_choices(self)
+        check_values(self)
         require(self.batch_size >= 1, "--batch-size", self.batch_size, ">= 1")
         require(self.epochs >= 1, "--epochs", self.epochs, ">= 1")
         positive = math.isfinite(self.lr) and self.lr > 0

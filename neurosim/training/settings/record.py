@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neurosim.errors import require
-from neurosim.training.settings.choices import check_choices
+from neurosim.training.settings.values import check_values, refuse_changed
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class RecordSettings:
 
     def check(self) -> None:
         """Refuse what makes no sense."""
-        check_choices(self)
+        check_values(self)
         require(self.record_every >= 1, "--record-every", self.record_every, ">= 1")
         every = self.snapshot_every
         require(every is None or every >= 1, "--snapshot-every", every, ">= 1")
+        if every is None:
+            names = ("snapshot_unit", "snapshot_weights", "snapshot_layers", "snapshot_dtype")
+            refuse_changed(self, names, "means nothing without --snapshot-every")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 from neurosim.errors import InvalidArgument, require
 from neurosim.recording.values import as_json
@@ -29,6 +29,9 @@ class TrainSettings:
     def check(self) -> None:
         """Refuse what makes no sense, before anything is loaded."""
         require(0 <= self.seed < 2**63, "--seed", self.seed, ">= 0 and below 2^63")
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            require(isinstance(value, hint), name, value, f"of type {hint.__name__}")
         for group in (self.data, self.network, self.optimisation, self.record):
             group.check()
         batch, repetitions = self.optimisation.batch_size, self.data.repetitions

@@ -22,7 +22,7 @@ from neurosim.sleep import (
     Sleep,
 )
 from neurosim.sleep.share import Mechanism
-from neurosim.training.settings.choices import check_choices
+from neurosim.training.settings.values import check_values, refuse_changed
 
 # Settings of a sleep that only some mechanisms know.
 MECHANISM = ("presentations", "alpha", "gamma", "rate", "dt", "redraw")
@@ -78,10 +78,10 @@ class SleepSettings:
         `shape` is an image's, (channels, *size), which `Layerwise` makes of tiles; by default it
         is what the first locally connected layer takes.
         """
-        check_choices(self)
+        check_values(self)
         require(self.every >= 1, "--every", self.every, ">= 1")
         if self.sleep == "none":
-            self._refuse("below_snr", *MECHANISM)
+            self._refuse(*(field.name for field in fields(self) if field.name != "sleep"))
             return None
         builders: dict[str, Callable[[], Mechanism]] = {
             "instant": self._instant,
@@ -96,28 +96,22 @@ class SleepSettings:
         sleep = Sleep(mechanism, self.border, patterns, self.sleep_noise, self.scaling)
         return sleep, self._schedule()
 
-    def ignored(self) -> list[str]:
-        """Options that were given and mean nothing to a network that never sleeps."""
-        if self.sleep != "none":
-            return []
-        changed = (f for f in fields(self) if getattr(self, f.name) != f.default)
-        return [f"--{field.name.replace('_', '-')}" for field in changed]
-
     def _schedule(self) -> Schedule:
         if self.at_steps and self.below_snr is not None:
             raise InvalidArgument("--at-steps and --below-snr exclude each other: give one")
         if self.at_steps:
+            refuse_changed(self, ("every", "unit", "phase"), "means nothing with --at-steps")
             return AtSteps(self.at_steps)
         if self.below_snr is not None:
+            refuse_changed(self, ("unit", "phase"), "means nothing with --below-snr")
             return BelowSNR(self.below_snr, self.every)
-        return (
-            EveryEpochs(self.every)
-            if self.unit == "epochs"
-            else EveryBatches(self.every, self.phase)
-        )
+        if self.unit == "epochs":
+            refuse_changed(self, ("phase",), "means nothing with --unit epochs")
+            return EveryEpochs(self.every)
+        return EveryBatches(self.every, self.phase)
 
     def _instant(self) -> Instant:
-        self._refuse(*MECHANISM)
+        self._refuse("patterns", *MECHANISM)
         return Instant()
 
     def _hebbian(self) -> Hebbian:
@@ -148,7 +142,4 @@ class SleepSettings:
         return Circuit(response, plasticity, shown, self.redraw)
 
     def _refuse(self, *names: str) -> None:
-        for name in names:
-            if getattr(self, name) is not None:
-                option = f"--{name.replace('_', '-')}"
-                raise InvalidArgument(f"{option} means nothing to --sleep {self.sleep}")
+        refuse_changed(self, names, f"means nothing to --sleep {self.sleep}")
