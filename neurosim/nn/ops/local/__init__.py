@@ -7,6 +7,8 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
+from torch.autograd import forward_ad
 
 from neurosim.errors import InvalidArgument, require_choice
 from neurosim.nn.ops.local import cpu as _cpu
@@ -68,14 +70,34 @@ def _check_operands(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
         )
 
 
+def _looked_into(*operands: Tensor) -> bool:
+    """Whether torch differentiates forward or by torch.func, which only its own operators know."""
+    if torch.compiler.is_compiling():
+        return False
+    levels = _functorch.get_interpreter_stack() or ()
+    if any(level.key() != _functorch.TransformType.Vmap for level in levels):
+        return True
+    if forward_ad._current_level < 0:
+        return False
+    return any(forward_ad.unpack_dual(operand).tangent is not None for operand in operands)
+
+
 def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = "auto") -> Tensor:
     """y[n, o, p]: input (N, C, *input) seen through filters (*output, O, C / groups, *kernel).
 
-    "auto" is "triton" on a GPU and "cpu" on a CPU where these can run, and "matmul" else.
+    "auto" is "triton" on a GPU and "cpu" on a CPU where these can run, and "matmul" else; "naive"
+    for what torch does not let them be asked: derivatives in forward mode and those of torch.func.
     """
     check_backend(backend)
     check_dtype(x.dtype)
     _check_operands(x, weight, geometry)
+    if backend != "naive" and _looked_into(x, weight):
+        if backend != "auto":
+            raise InvalidArgument(
+                f'backend "{backend}" cannot run: it is unknown to torch.func and to derivatives '
+                'in forward mode; use backend="naive"'
+            )
+        backend = "naive"
     if backend in COMPILED and (reason := COMPILED[backend].cannot_run(x)):
         raise InvalidArgument(f'backend "{backend}" cannot run: {reason}; use backend="matmul"')
     if backend == "auto":
