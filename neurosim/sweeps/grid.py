@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from neurosim.errors import InvalidArgument, require
 from neurosim.sweeps.options import REQUIRED, Config, Option, defaults, find_option
 
@@ -80,31 +82,38 @@ def read_words(words: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
+def _plain(value: Any) -> Any:
+    """A number of numpy's as Python's own, which JSON has."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def build_grid(
     study: str,
     options: Mapping[str, Option],
     given: Mapping[str, Any],
     seeds: int | None = None,
 ) -> Grid:
-    """The grid of what was given: a list of values for a key, or one value."""
+    """The grid of what was given: a list or a 1-d array of values for a key, or one value."""
     values: dict[str, tuple[Any, ...]] = {}
     for name, column in given.items():
         option = find_option(name, options)
         require(option.name not in values, "--grid key", name, "given once")
+        column = column.tolist() if isinstance(column, np.ndarray | np.generic) else column
         several = column if isinstance(column, list | tuple | range) else [column]
-        read = tuple(option.read(value) for value in several)
+        read = tuple(option.read(_plain(value)) for value in several)
         require(len(read) > 0, f"--grid {name}", column, "at least one value")
         once = len({json.dumps(value) for value in read}) == len(read)
         require(once, f"--grid {name}", column, "without repetitions")
         values[option.name] = read
     if seeds is not None:
-        require(seeds >= 1, "--seeds", seeds, ">= 1")
+        whole = isinstance(seeds, int | np.integer)
+        require(whole and seeds >= 1, "--seeds", seeds, "a number of seeds, >= 1")
         seed = next((name for name in ("seed", "seeds") if name in options), None)
         if seed is None:
             raise InvalidArgument(f"--seeds must be left out: {study} has no seed")
         if seed in values:
             raise InvalidArgument(f"--seeds and the key {seed} exclude each other: give one")
-        values[seed] = tuple(range(seeds))
+        values[seed] = tuple(range(int(seeds)))
     missing = [o.name for o in options.values() if o.default is REQUIRED and o.name not in values]
     if missing:
         raise InvalidArgument(f"--grid must have the key {missing[0]}, which has no default")

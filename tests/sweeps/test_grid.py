@@ -238,3 +238,14 @@ def test_refused() -> None:
             build_grid("c", options, read_words([words]))
     with pytest.raises(InvalidArgument, match="exclude each other"):
         build_grid("c", options, {"seed": [1, 2]}, seeds=2)
+    with pytest.raises(
+        InvalidArgument, match=r"--seeds must be a number of seeds, >= 1, got \[1, 2\]"
+    ):
+        build_grid("c", options, {}, seeds=[1, 2])
+
+
+def test_arrays_are_values() -> None:
+    options = options_of(command)
+    given = {"rate": np.linspace(0, 1, 3), "seed": [np.int64(4), 5]}
+    plain = build_grid("c", options, {"rate": [0.0, 0.5, 1.0], "seed": [4, 5]})
+    assert list(build_grid("c", options, given)) == list(plain)
