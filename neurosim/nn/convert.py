@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from neurosim.errors import InvalidArgument, require, require_choice
-from neurosim.nn.dense import LOCAL, Dense, localised
+from neurosim.nn.dense import LOCAL, Dense, in_fields, local_weight, localised_geometry
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.low_rank import LowRankLocal2d
-from neurosim.nn.masked import MASKED, connect, mask_of
+from neurosim.nn.masked import MASKED, connect, mask_of, present_weight, release_inputs
 from neurosim.nn.ops.local import check_backend
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -115,7 +115,8 @@ def to_local(
             model, example, skip, prepare, freeze_skipped=freeze_skipped, inplace=inplace
         )
     for name, layer in expanded.items():
-        become(model.get_submodule(name), layer)
+        old = model.get_submodule(name)
+        become(old, hand_over(old, layer, _local_pattern(old, layer)))
     return model
 
 
@@ -163,7 +164,7 @@ def replace_convolutions(
 def _expanded(model: nn.Module, init: Init, backend: str) -> dict[str, LocallyConnected]:
     """Low-rank and dense layers with filters of its own for every position, by first name."""
     found = {
-        name: localised(layer, name, init)  # type: ignore[arg-type]
+        name: _localised(layer, name, init)  # type: ignore[arg-type]
         for layer, (name, *_) in named(model, (Dense,)).items()
     }
     for layer, (name, *_) in named(model, (LowRankLocal2d,)).items():
@@ -173,6 +174,42 @@ def _expanded(model: nn.Module, init: Init, backend: str) -> dict[str, LocallyCo
             raise InvalidArgument(f"{called(name)} cannot be local: {error}") from error
         found[name].name = name
     return found
+
+
+def _localised(layer: Dense, name: str, init: str | float) -> LocallyConnected:
+    """The locally connected layer that a dense one embeds, with a bias for every position.
+
+    `init` "copy" keeps the weights and refuses those outside of the receptive fields; others
+    draw them anew, as `to_local` has it.
+    """
+    bias = "position" if layer.bias is not None else False
+    drawn = 0.0 if init == "copy" else init
+    local = localised_geometry(layer, bias=bias, init=drawn).to_empty(device=layer.weight.device)
+    local.name = name
+    if init == "copy":
+        weight = present_weight(layer)
+        filters, outside = local_weight(weight, local)
+        if outside:
+            count = int(weight.count_nonzero())
+            raise InvalidArgument(
+                f"layer {name!r} must be local to become locally connected, got {outside:,} of "
+                f"{count:,} non-zero weights outside of its receptive fields of size "
+                f"{local.kernel_size}: arrange its units (neurosim.nn.arrange), set such weights "
+                "to 0 (neurosim.nn.restrict), or take larger ones"
+            )
+        with torch.no_grad():
+            local.weight.copy_(filters)
+            if layer.bias is not None and local.bias is not None:
+                local.bias.copy_(layer.bias.view_as(local.bias))
+    else:
+        local.reset_parameters()
+    return local
+
+
+def _local_pattern(layer: nn.Module, local: LocallyConnected) -> Tensor | None:
+    """Which taps are present of what a layer becomes; those that meet the padding are."""
+    present = getattr(layer, "present", None)
+    return None if present is None else in_fields(present, local, beyond=True)
 
 
 def to_conv(model: nn.Module, *, inplace: bool = False) -> tuple[nn.Module, dict[str, Spread]]:
@@ -369,9 +406,7 @@ def _filled(twin: LocallyConnected, conv: Conv, init: Init) -> LocallyConnected:
     else:
         scale = conv.weight.square().mean().sqrt()
         layer.weight.normal_().mul_(init * scale).add_(conv.weight)
-    present: Any = getattr(conv, "present", None)
-    connect(layer, present, getattr(conv, "present_inputs", None))  # type: ignore[arg-type]
-    return _as_before(layer, conv)
+    return hand_over(conv, layer, getattr(conv, "present", None))  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -380,10 +415,9 @@ def _conv(layer: LocallyConnected) -> tuple[Conv, Spread]:
     conv = CONV[layer.axes](**_settings(layer)).to_empty(device=mean.device)
     conv.weight.copy_(mean)
     if layer.bias is not None and layer.bias.ndim > 1:
-        conv.bias.copy_(layer.bias.flatten(1).mean(1)).requires_grad_(layer.bias.requires_grad)
+        conv.bias.copy_(layer.bias.flatten(1).mean(1))
     somewhere = None if layer.present is None else layer.present.flatten(0, layer.axes - 1).any(0)
-    connect(conv, somewhere, getattr(layer, "present_inputs", None))
-    return _as_before(conv, layer), _spread(mean, std, number)
+    return hand_over(layer, conv, somewhere), _spread(mean, std, number)
 
 
 def _statistics(layer: LocallyConnected) -> tuple[Tensor, Tensor, Tensor]:
@@ -416,22 +450,36 @@ def _spread(mean: Tensor, std: Tensor, number: Tensor) -> Spread:
     return Spread(distance, snr.mean().item() if len(snr) else 0.0)
 
 
-def _as_before(new: Any, old: nn.Module) -> Any:
-    """Give a layer what it keeps of the one it replaces, besides its arguments and filters."""
-    if old.bias is not None and old.bias.ndim == 1:  # type: ignore[union-attr]
-        new.bias = old.bias
-    new.weight.requires_grad_(old.weight.requires_grad)  # type: ignore[union-attr]
-    new.training = old.training
-    return new
+def hand_over(old: nn.Module, new: Any, present: Tensor | None = None) -> Any:
+    """Give a layer what it keeps of the one it replaces, besides its arguments and filters.
+
+    That is its absent inputs, a bias of the same shape, the mode, and what is trained. Absent
+    weights are `present` where the new layer has weights of another shape.
+    """
+    connect(new, present, getattr(old, "present_inputs", None))
+    bias: Any = old.bias
+    if bias is not None and bias.shape == new.bias.shape:
+        new.bias = bias
+    elif bias is not None:
+        new.bias.requires_grad_(bias.requires_grad)
+    trained = (p.requires_grad for name, p in old.named_parameters() if "bias" not in name)
+    new.weight.requires_grad_(any(trained))
+    return new.train(old.training)
 
 
 def become(old: nn.Module, new: nn.Module) -> None:
     """Turn `old` into `new` where it stands.
 
     Every reference follows: other names of a tied layer, lists that no module knows of, hooks.
+    Patterns do not: `hand_over` is for what they are in the new layer.
     """
-    hooks = {key: value for key, value in vars(old).items() if "hook" in key and value}
-    state = vars(new) | hooks
+    release_inputs(old)
+    state = vars(new)
+    for key, value in vars(old).items():
+        if "hook" in key and value:
+            if isinstance(value, dict):  # the very dict, which handles remove hooks from
+                value.update(state[key])
+            state[key] = value
     vars(old).clear()
     old.__class__ = new.__class__
     vars(old).update(state)

@@ -27,10 +27,12 @@ from neurosim.nn.convert import (
     _settings,
     _twin,
     become,
+    hand_over,
     named,
 )
-from neurosim.nn.dense import LOCAL, Dense, UnitNorm, dense_weight
+from neurosim.nn.dense import LOCAL, Dense, UnitNorm, embedded, embedded_pattern
 from neurosim.nn.local import LocallyConnected
+from neurosim.nn.masked import present_weight
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -98,16 +100,15 @@ def _dense(layer: Any, origin: LocallyConnected, init: str) -> Dense:
         dense = dense.to_empty(device=layer.weight.device)
         dense.reset_parameters()
     else:
-        mask = getattr(layer, "present", None)
-        filters = layer.weight if mask is None else layer.weight * mask
-        filters = filters.expand(origin.weight.shape)
-        dense.weight = nn.Parameter(dense_weight(origin, filters))
+        filters = present_weight(layer).expand(origin.weight.shape)
+        dense.weight = nn.Parameter(embedded(origin, filters))
     if layer.bias is not None:
         bias = layer.bias if layer.bias.ndim > 1 else layer.bias[:, None]
         dense.bias = nn.Parameter(bias.flatten(1).expand(-1, g.positions).flatten().clone())
-        dense.bias.requires_grad_(layer.bias.requires_grad)
-    dense.weight.requires_grad_(layer.weight.requires_grad)
-    return dense.train(layer.training)
+    present = getattr(layer, "present", None)
+    if present is not None:
+        present = embedded_pattern(origin, present.expand(origin.weight.shape))
+    return hand_over(layer, dense, present)
 
 
 @torch.no_grad()

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument, require
+from neurosim.nn.convert import become
 from neurosim.nn.dense import Dense
+from neurosim.nn.masked import MaskedLinear, present_weight
 
-KNOWN = {nn.Linear.forward, Dense.forward}
+KNOWN = {nn.Linear.forward, MaskedLinear.forward, Dense.forward}
 BREAK_EVEN = 0.5  # share of non-zero weights above which values and their places need more memory
 
 
@@ -40,9 +42,7 @@ class SparseLinear(nn.Module):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         shapes = (getattr(layer, "input_shape", None), getattr(layer, "output_shape", None))
         self.input_shape, self.output_shape = shapes
-        mask = getattr(layer, "present", None)
-        weight = layer.weight.detach()
-        weight = weight if mask is None else weight * mask
+        weight = present_weight(layer).detach()  # patterns need no memory of their own from here
         counts = weight.count_nonzero(1)
         total = int(counts.sum())
         require(total < 2**31, "number of non-zero weights", total, "below 2^31")
@@ -103,20 +103,15 @@ def to_sparse(
         inplace: convert `model` itself, layer by layer, so that both are never in memory whole.
     """
     require(0 < max_density <= 1, "max_density", max_density, "above 0 and at most 1")
+    model = model if inplace else deepcopy(model)
     linear = [
-        (name, layer)
-        for name, layer in model.named_modules()
+        layer
+        for layer in model.modules()
         if isinstance(layer, nn.Linear) and type(layer).forward in KNOWN
     ]
     if not linear:
         raise InvalidArgument(f"model must have a linear layer, got {type(model).__name__}")
-    model = model if inplace else deepcopy(model)
-    for name, layer in linear:
-        if int(layer.weight.count_nonzero()) > max_density * layer.weight.numel():
-            continue
-        sparse = SparseLinear(layer).train(layer.training)
-        if not name:
-            return sparse
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, sparse)
+    for layer in linear:
+        if int(present_weight(layer).count_nonzero()) <= max_density * layer.weight.numel():
+            become(layer, SparseLinear(layer).train(layer.training))
     return model
