@@ -8,8 +8,7 @@ from typing import Literal
 from torch import nn
 
 from neurosim.errors import require, require_choice
-from neurosim.nn.convert import Init, Skip, to_local
-from neurosim.nn.embed import to_dense
+from neurosim.nn.convert import Init, Skip, to_dense, to_local
 
 Connectivity = Literal["conv", "local", "dense"]
 

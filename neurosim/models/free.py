@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.errors import require, require_choice
-from neurosim.nn import LocallyConnected2d
-from neurosim.nn.low_rank_convert import to_low_rank
+from neurosim.nn import LocallyConnected2d, to_low_rank
 from neurosim.nn.masked import sever_inputs, sever_weights, unconnected
 
 Plan = Literal["mnist", "cifar"]

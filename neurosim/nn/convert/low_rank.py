@@ -18,15 +18,9 @@ from torch import nn
 
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
-from neurosim.nn.convert import (
-    Example,
-    Init,
-    Skip,
-    become,
-    called,
-    named,
-    replace_convolutions,
-)
+from neurosim.nn.convert.find import Example, Skip, called, named
+from neurosim.nn.convert.local import Init
+from neurosim.nn.convert.replace import become, replace_convolutions
 from neurosim.nn.local import LocallyConnected, LocallyConnected2d
 from neurosim.nn.low_rank import LowRankLocal2d
 from neurosim.nn.masked import is_severed
