@@ -35,8 +35,7 @@ def covered(layer: Dense) -> Tensor:
             "layer must have receptive fields on an image, without groups or dilation, to arrange "
             f"its units by, got {local}"
         )
-    (top, left), (bottom, right) = g.before, g.after
-    padded = functional.pad(magnitude(layer), [left, right, top, bottom])
+    padded = functional.pad(magnitude(layer), g.pads)
     sums = functional.avg_pool2d(padded, g.kernel_size, g.stride, divisor_override=1)
     return sums.flatten(1)
 

@@ -21,14 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurosim.errors import InvalidArgument, require
-from neurosim.nn.local import (
-    LocallyConnected,
-    LocallyConnected1d,
-    LocallyConnected2d,
-    LocallyConnected3d,
-)
-
-LOCAL = {1: LocallyConnected1d, 2: LocallyConnected2d, 3: LocallyConnected3d}
+from neurosim.nn.local import LOCAL, LocallyConnected
 
 
 class Dense(nn.Linear):
@@ -93,28 +86,10 @@ class UnitNorm(nn.BatchNorm1d):
         return super().forward(input.flatten(1)).view_as(input)
 
 
-def seen(layer: LocallyConnected) -> Tensor:
-    """Which input position every tap of every output position sees, (taps, positions).
-
-    Positions of an image are counted in the order of memory; padding with zeros is -1.
-    """
-    size, axes = layer.input_size, layer.axes
-    numbers = torch.arange(math.prod(size), dtype=torch.float64).view(1, 1, *size) + 1
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    pads = layer._pad
-    if layer.padding_mode == "zeros":
-        g = layer.geometry
-        pads = [n for pair in zip(reversed(g.before), reversed(g.after), strict=True) for n in pair]
-    padded = functional.pad(numbers, pads, mode=mode)[0, 0] if any(pads) else numbers[0, 0]
-    found = torch.stack([padded[tap].flatten() for tap in layer.geometry.taps()])
-    assert padded.ndim == axes
-    return found.long() - 1
-
-
 @torch.no_grad()
 def embedded(layer: LocallyConnected, filters: Tensor) -> Tensor:
     """Filters for the layer's positions among zeros, (O P, C Q)."""
-    where, g = seen(layer).to(filters.device), layer.groups
+    where, g = layer.seen().to(filters.device), layer.groups
     positions = layer.geometry.positions
     by_tap = filters.flatten(0, layer.axes - 1).flatten(3)  # (P, O, C / g, taps)
     image = math.prod(layer.input_size)
@@ -145,7 +120,7 @@ def in_fields(matrix: Tensor, layer: LocallyConnected, beyond: float | bool) -> 
 
     `beyond` stands for taps that meet the padding.
     """
-    where, g, positions = seen(layer).to(matrix.device), layer.groups, layer.geometry.positions
+    where, g, positions = layer.seen().to(matrix.device), layer.groups, layer.geometry.positions
     image = math.prod(layer.input_size)
     whole = matrix.view(layer.out_channels, positions, layer.in_channels, image)
     filters = matrix.new_full(layer.weight.shape, beyond)

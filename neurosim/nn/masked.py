@@ -22,8 +22,6 @@ conversion.
 
 from __future__ import annotations
 
-from itertools import chain
-from math import prod
 from typing import Any
 
 import torch
@@ -241,17 +239,11 @@ def _input_shape(layer: Any, input_size: Size | None) -> tuple[int, ...]:
 
 def _met(layer: LocallyConnected, inputs: Tensor) -> Tensor:
     """Which inputs (C, *input) a filter meets at every position: (*output, 1 or O, C / g, *k)."""
-    g, outputs = layer.geometry, layer.out_channels
-    if layer.padding_mode == "zeros":
-        pads = chain(*zip(reversed(g.before), reversed(g.after), strict=True))
-        padded = functional.pad(inputs, list(pads), value=True)
-    else:
-        pixels = inputs[None].float()  # booleans cannot be reflected
-        padded = functional.pad(pixels, layer._pad, mode=layer.padding_mode)[0].bool()
-    met = torch.stack([padded[(slice(None), *tap)].flatten(1) for tap in g.taps()])
-    met = met.view(prod(g.kernel_size), g.groups, -1, g.positions).permute(0, 3, 2, 1)
+    g, where = layer.geometry, layer.seen().to(inputs.device)
+    met = inputs.flatten(1)[:, where] | (where < 0)  # (C, taps, positions)
+    met = met.unflatten(0, (g.groups, -1)).permute(2, 3, 1, 0)
     if g.groups > 1:
-        met = met.repeat_interleave(outputs // g.groups, -1)
+        met = met.repeat_interleave(layer.out_channels // g.groups, -1)
     return from_storage(met.contiguous(), g)
 
 

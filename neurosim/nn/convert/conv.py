@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from neurosim.errors import InvalidArgument
 from neurosim.nn.convert.find import CONV, Conv, check_forward, named
 from neurosim.nn.convert.replace import become, hand_over, settings
-from neurosim.nn.dense import LOCAL
-from neurosim.nn.local import LocallyConnected
+from neurosim.nn.local import LOCAL, LocallyConnected
 from neurosim.nn.masked import mask_of
 
 

@@ -27,8 +27,8 @@ from neurosim.nn.convert.find import (
 )
 from neurosim.nn.convert.local import twin_of
 from neurosim.nn.convert.replace import become, hand_over, settings
-from neurosim.nn.dense import LOCAL, Dense, UnitNorm, embedded, embedded_pattern
-from neurosim.nn.local import LocallyConnected
+from neurosim.nn.dense import Dense, UnitNorm, embedded, embedded_pattern
+from neurosim.nn.local import LOCAL, LocallyConnected
 from neurosim.nn.masked import present_weight
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.nn.convert.find import CONVOLUTIONS, Conv, Example, Skip, called, named
 from neurosim.nn.convert.replace import become, hand_over, replace_convolutions, settings
-from neurosim.nn.dense import LOCAL, Dense, in_fields, local_weight, localised_geometry
-from neurosim.nn.local import LocallyConnected
+from neurosim.nn.dense import Dense, in_fields, local_weight, localised_geometry
+from neurosim.nn.local import LOCAL, LocallyConnected
 from neurosim.nn.low_rank import LowRankLocal2d
 from neurosim.nn.masked import present_weight
 from neurosim.nn.ops.local import check_backend

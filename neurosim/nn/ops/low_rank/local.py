@@ -82,8 +82,7 @@ def _filters(combining: Tensor, bases: Tensor) -> Tensor:
 def _patches(x: Tensor, band: Band) -> Tensor:
     """What every position of a band sees, (P, N, taps C)."""
     g = band.geometry
-    (top, left), (bottom, right) = g.before, g.after
-    seen = functional.pad(x[:, :, band.inputs], (left, right, top, bottom)).permute(2, 3, 0, 1)
+    seen = functional.pad(x[:, :, band.inputs], g.pads).permute(2, 3, 0, 1)
     taps = list(g.taps())
     patches = x.new_empty(*g.output_size, len(x), len(taps), x.shape[1])
     for number, tap in enumerate(taps):

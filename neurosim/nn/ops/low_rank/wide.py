@@ -122,5 +122,4 @@ def _padded(x: Tensor, geometry: Geometry) -> Tensor:
     """The input with those zeros that the convolution cannot add."""
     if geometry.before == geometry.after:
         return x
-    (top, left), (bottom, right) = geometry.before, geometry.after
-    return functional.pad(x, (left, right, top, bottom))
+    return functional.pad(x, geometry.pads)
