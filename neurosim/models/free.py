@@ -18,7 +18,7 @@ Plan = Literal["mnist", "cifar"]
 Connectivity = Literal["conv", "local", "low-rank"]
 Fans = Literal["layer", "position"]
 Severed = Literal["inputs", "weights"]
-Dense = TypeVar("Dense", nn.Conv2d, nn.Linear)
+Plain = TypeVar("Plain", nn.Conv2d, nn.Linear)
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear, LocallyConnected2d)
 
 # (kernel size, channels, stride) of every layer; none of them pads.
@@ -126,16 +126,16 @@ def _layer(
         weight.uniform_(-limit, limit)
 
     layer = LocallyConnected2d(channels, outputs, kernel, size, stride, bias="position", init=draw)
-    return _without_bias(layer)
+    return _with_zero_bias(layer)
 
 
-def _xavier(layer: Dense) -> Dense:
+def _xavier(layer: Plain) -> Plain:
     nn.init.xavier_uniform_(layer.weight)
-    return _without_bias(layer)
+    return _with_zero_bias(layer)
 
 
 @torch.no_grad()
-def _without_bias(layer: Layer) -> Layer:
+def _with_zero_bias(layer: Layer) -> Layer:
     assert layer.bias is not None
     layer.bias.zero_()
     return layer

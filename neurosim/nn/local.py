@@ -23,7 +23,7 @@ from neurosim.nn.ops.local.geometry import in_torch_order
 from neurosim.nn.ops.local.meetings import met
 
 Size = int | Sequence[int]
-Initialisation = Literal["independent"] | float | Callable[[Tensor], object]
+FilterInit = Literal["independent"] | float | Callable[[Tensor], object]
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 BEYOND = {"reflect": -1, "circular": 0}  # the largest padding exceeds the input's size by this
@@ -92,7 +92,7 @@ class LocallyConnected(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
-        init: Initialisation = "independent",
+        init: FilterInit = "independent",
     ) -> None:
         super().__init__()
         counts = {"groups": groups, "in_channels": in_channels, "out_channels": out_channels}

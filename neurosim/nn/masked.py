@@ -83,7 +83,7 @@ def sever_weights(
     """
     _check_probability(probability)
     _check_supports_weights(layer)
-    return connect(layer, weights=_drawn(layer.weight.shape, probability, generator))  # type: ignore[arg-type]
+    return set_pattern(layer, weights=_drawn(layer.weight.shape, probability, generator))  # type: ignore[arg-type]
 
 
 def sever_inputs(
@@ -97,11 +97,13 @@ def sever_inputs(
     For any layer that knows the shape of its input; an `nn.ConvNd` needs its `input_size`.
     """
     _check_probability(probability)
-    return connect(layer, inputs=_drawn(_input_shape(layer, input_size), probability, generator))
+    return set_pattern(
+        layer, inputs=_drawn(_input_shape(layer, input_size), probability, generator)
+    )
 
 
 @torch.no_grad()
-def connect(
+def set_pattern(
     layer: nn.Module, weights: Tensor | None = None, inputs: Tensor | None = None
 ) -> nn.Module:
     """Give the layer a pattern of your own, in place: True for every connection that is present.

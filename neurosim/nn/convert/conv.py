@@ -25,13 +25,13 @@ class Spread:
 
     Attributes:
         distance: |w - mean| / |w| in the Frobenius norm, from 0 (shared) to 1 (no common part).
-        snr: |mean| / std of every element of the filter, averaged over them. A spread below the
-            precision of the weights counts as that precision, so that a shared layer has a
+        mean_to_std: |mean| / std of every element of the filter, averaged over them. A std below
+            the precision of the weights counts as that precision, so that a shared layer has a
             finite one, 1 / eps.
     """
 
     distance: float
-    snr: float
+    mean_to_std: float
 
 
 def to_conv(model: nn.Module, *, inplace: bool = False) -> tuple[nn.Module, dict[str, Spread]]:
@@ -94,5 +94,5 @@ def _spread(mean: Tensor, std: Tensor, number: Tensor) -> Spread:
     variance = (number * std.square()).sum()
     total = variance + (number * mean.square()).sum()
     distance = (variance / total).sqrt().item() if total > 0 else 0.0
-    snr = torch.where(std > precision * mean, mean / std, 1 / precision)
-    return Spread(distance, snr.mean().item() if len(snr) else 0.0)
+    mean_to_std = torch.where(std > precision * mean, mean / std, 1 / precision)
+    return Spread(distance, mean_to_std.mean().item() if len(mean_to_std) else 0.0)

@@ -22,7 +22,7 @@ from neurosim.nn.convert.find import (
     selected,
 )
 from neurosim.nn.local import LocallyConnected
-from neurosim.nn.masked import connect, release_inputs
+from neurosim.nn.masked import release_inputs, set_pattern
 
 
 def replace_convolutions(
@@ -79,7 +79,7 @@ def hand_over(old: nn.Module, new: Any, present: Tensor | None = None) -> Any:
     That is its absent inputs, a bias of the same shape, the mode, and what is trained. Absent
     weights are `present` where the new layer has weights of another shape.
     """
-    connect(new, present, getattr(old, "present_inputs", None))
+    set_pattern(new, present, getattr(old, "present_inputs", None))
     bias: Any = old.bias
     if bias is not None and bias.shape == new.bias.shape:
         new.bias = bias

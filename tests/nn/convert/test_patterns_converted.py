@@ -14,7 +14,7 @@ from neurosim import nn as local_nn
 from neurosim.errors import InvalidArgument
 from neurosim.nn import LocallyConnected2d, LowRankLocal2d, SparseLinear
 from neurosim.nn.local import LocallyConnected
-from neurosim.nn.masked import connect, mask_of, sever_inputs, sever_weights
+from neurosim.nn.masked import mask_of, set_pattern, sever_inputs, sever_weights
 
 to_local: Any = local_nn.to_local  # any attribute may be asked of what comes back
 to_conv: Any = local_nn.to_conv
@@ -78,7 +78,7 @@ def severed(layer: Any, what: str) -> Any:
     """Of locally connected layers in the pattern of a convolution, which has a form of it."""
     if what != "inputs" and isinstance(layer, LocallyConnected):
         shared = torch.rand(layer.weight.shape[2:]) >= 0.4
-        connect(layer, weights=shared)
+        set_pattern(layer, weights=shared)
     elif what != "inputs":
         sever_weights(layer, 0.4)
     if what != "weights":
