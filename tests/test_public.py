@@ -45,9 +45,10 @@ def test_public_names() -> None:
     assert set(TRAINING.split()) <= exported(neurosim.training)
     assert {"DATASETS", "Augment", "Dataset", "Loader", "load"} <= exported(neurosim.data)
     layers = {f"LocallyConnected{d}d" for d in (1, 2, 3)}
-    assert {*layers, "to_local", "to_conv", "pointwise"} <= exported(neurosim.nn)
-    relatives = {"Dense", "SparseLinear", "PermutePixels", "arrange", "restrict"}
-    assert {*relatives, "to_dense", "to_sparse"} <= exported(neurosim.nn)
+    conversions = {f"to_{kind}" for kind in ("local", "conv", "dense", "low_rank", "sparse")}
+    assert {*layers, *conversions, "pointwise", "low_rank_of"} <= exported(neurosim.nn)
+    relatives = {"Dense", "SparseLinear", "LowRankLocal2d", "Bank"}
+    assert {*relatives, "PermutePixels", "arrange", "restrict"} <= exported(neurosim.nn)
     optimizers = {"Adam", "AdamW", "BetaLasso"}
     assert exported(neurosim.optim) == {*optimizers, "BACKENDS", "lasso_groups", "step_in_backward"}
 

@@ -39,7 +39,7 @@ from neurosim.errors import require
 from neurosim.nn import Dense, arrange, restrict, to_local
 from neurosim.nn.arrange import assign, covered, magnitude
 from neurosim.nn.dense import UnitNorm
-from neurosim.nn.masked import connect
+from neurosim.nn.masked import set_pattern
 from neurosim.training import Place, SleepSettings
 
 
@@ -169,7 +169,7 @@ def convert(run_file: Path, data: Path | None, seed: int) -> tuple[nn.Module, Co
     local = to_local(network, (1, about.channels, *about.size), init="copy")
     first: Any = local.get_submodule("conv1")
     present = first.weight != 0
-    connect(first, weights=present)
+    set_pattern(first, weights=present)
     found = Conversion(
         seed,
         dense,

@@ -8,8 +8,8 @@ from typing import Literal
 from torch import nn
 
 from neurosim.errors import require, require_choice
-from neurosim.nn.convert import Init, Skip, to_local
-from neurosim.nn.embed import to_dense
+from neurosim.models.size import image_size
+from neurosim.nn.convert import Init, Skip, to_dense, to_local
 
 Connectivity = Literal["conv", "local", "dense"]
 
@@ -29,9 +29,7 @@ def connect(
     Dense ones have batch norm of every unit by itself.
     """
     require_choice("connectivity", connectivity, ("conv", "local", "dense"))
-    size = (input_size,) * 2 if isinstance(input_size, int) else tuple(input_size)
-    valid = len(size) == 2 and all(isinstance(v, int) and v >= 1 for v in size)
-    require(valid, "input_size", input_size, "a whole number >= 1 or two of them")
+    size = image_size(input_size)
     if connectivity == "conv":
         return model
     shape = (1, in_channels, *size)

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.errors import require, require_choice
-from neurosim.nn import LocallyConnected2d
-from neurosim.nn.low_rank_convert import to_low_rank
+from neurosim.nn import LocallyConnected2d, to_low_rank
 from neurosim.nn.masked import sever_inputs, sever_weights, unconnected
 
 Plan = Literal["mnist", "cifar"]
 Connectivity = Literal["conv", "local", "low-rank"]
 Fans = Literal["layer", "position"]
 Severed = Literal["inputs", "weights"]
-Dense = TypeVar("Dense", nn.Conv2d, nn.Linear)
+Plain = TypeVar("Plain", nn.Conv2d, nn.Linear)
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear, LocallyConnected2d)
 
 # (kernel size, channels, stride) of every layer; none of them pads.
@@ -127,16 +126,16 @@ def _layer(
         weight.uniform_(-limit, limit)
 
     layer = LocallyConnected2d(channels, outputs, kernel, size, stride, bias="position", init=draw)
-    return _without_bias(layer)
+    return _with_zero_bias(layer)
 
 
-def _xavier(layer: Dense) -> Dense:
+def _xavier(layer: Plain) -> Plain:
     nn.init.xavier_uniform_(layer.weight)
-    return _without_bias(layer)
+    return _with_zero_bias(layer)
 
 
 @torch.no_grad()
-def _without_bias(layer: Layer) -> Layer:
+def _with_zero_bias(layer: Layer) -> Layer:
     assert layer.bias is not None
     layer.bias.zero_()
     return layer

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.errors import require, require_choice
+from neurosim.models.size import image_size
 from neurosim.nn import LocallyConnected2d, LowRankLocal2d
 from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
 
@@ -86,7 +87,7 @@ def lrlc(
     require_choice("depth", depth, DEPTHS)
     require(classes >= 1, "classes", classes, ">= 1")
     require(rank >= 1, "rank", rank, ">= 1")
-    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    size = image_size(input_size)
     least = 2 * len(channels) + 1
     require(min(size) >= least, "input_size", input_size, f">= {least}, as layers do not pad")
 

@@ -26,6 +26,7 @@ from torch import nn
 
 from neurosim.errors import require
 from neurosim.models.connect import Connectivity, connect
+from neurosim.models.size import image_size
 from neurosim.nn.convert import Init, Skip
 
 WIDTH = 14_539
@@ -85,7 +86,7 @@ def perceptron(
 ) -> nn.Module:
     """3-FC: two hidden layers of equal width."""
     require(width >= 1, "width", width, ">= 1")
-    sides = (input_size,) * 2 if isinstance(input_size, int) else input_size
+    sides = image_size(input_size)
     units = [in_channels * sides[0] * sides[1], width, width]
     modules: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for number, (inputs, outputs) in enumerate(pairwise(units), start=1):
@@ -111,15 +112,15 @@ def _network(
     require(classes >= 1, "classes", classes, ">= 1")
     require(in_channels >= 1, "in_channels", in_channels, ">= 1")
     modules: OrderedDict[str, nn.Module] = OrderedDict()
-    inputs, sides = in_channels, (input_size,) * 2 if isinstance(input_size, int) else input_size
+    inputs, sides = in_channels, image_size(input_size)
     for number, (outputs, kernel, stride) in enumerate(layers, start=1):
         padding = (kernel - 1) // 2
         conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         modules[f"conv{number}"] = _drawn(conv)
         modules[f"norm{number}"] = nn.BatchNorm2d(outputs)
         modules[f"relu{number}"] = nn.ReLU(inplace=True)
-        sides = tuple((side + 2 * padding - kernel) // stride + 1 for side in sides)
-        inputs = outputs
+        height, width = ((side + 2 * padding - kernel) // stride + 1 for side in sides)
+        inputs, sides = outputs, (height, width)
     modules["flatten"] = nn.Flatten()
     modules |= _linear(len(layers) + 1, inputs * sides[0] * sides[1], hidden)
     modules["fc"] = _drawn(nn.Linear(hidden, classes))

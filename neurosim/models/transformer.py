@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurosim.errors import require, require_choice
+from neurosim.models.size import image_size
 from neurosim.nn.convert import Init, Skip, to_local
 
 Connectivity = Literal["shared", "local"]
@@ -133,14 +134,14 @@ def vision_transformer(
     """
     require_choice("connectivity", connectivity, ("shared", "local"))
     require_choice("pooling", pooling, ("mean", "class"))
-    size = (input_size,) * 2 if isinstance(input_size, int) else tuple(input_size)
+    size = image_size(input_size)
     counts = {
         "classes": classes, "in_channels": in_channels, "patch": patch, "width": width,
         "depth": depth, "heads": heads, "hidden": hidden,
     }  # fmt: skip
     for name, count in counts.items():
         require(isinstance(count, int) and count >= 1, name, count, "a whole number >= 1")
-    fits = len(size) == 2 and all(side >= patch and side % patch == 0 for side in size)
+    fits = all(side % patch == 0 for side in size)
     require(fits, "input_size", input_size, f"one or two multiples of patch = {patch}")
     require(width % heads == 0, "heads", heads, f"a divisor of width = {width}")
     patches = (size[0] // patch) * (size[1] // patch)

@@ -35,8 +35,7 @@ def covered(layer: Dense) -> Tensor:
             "layer must have receptive fields on an image, without groups or dilation, to arrange "
             f"its units by, got {local}"
         )
-    (top, left), (bottom, right) = g.before, g.after
-    padded = functional.pad(magnitude(layer), [left, right, top, bottom])
+    padded = functional.pad(magnitude(layer), g.pads)
     sums = functional.avg_pool2d(padded, g.kernel_size, g.stride, divisor_override=1)
     return sums.flatten(1)
 
@@ -100,10 +99,14 @@ def _channels(layer: Dense, rounds: int = 10) -> Tensor:
 def _permute(order: Tensor, layer: Dense, norm: UnitNorm | None, after: nn.Linear) -> None:
     """Unit i becomes unit order[i] of before, with its numbers in all three layers."""
     order = order.to(layer.weight.device)
-    tensors = [layer.weight, layer.bias]
+    tensors = [layer.weight, layer.bias, layer.present]
     if norm is not None:
         tensors += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
     for tensor in tensors:
         if tensor is not None:
             tensor.copy_(tensor[order])
-    after.weight.copy_(after.weight[:, order])
+    for name in ("weight", "present", "present_inputs"):  # one column or element per unit
+        tensor = getattr(after, name, None)
+        if tensor is not None:
+            units = tensor.view(-1, len(order))
+            units.copy_(units[:, order])

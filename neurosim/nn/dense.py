@@ -6,8 +6,8 @@ channel c at position q, and the tap t by which p sees q,
 
     weight[(o, p), (c, q)] = sum over taps t of p that see q of filter[p][o, c, t]
 
-`dense_weight` embeds filters like that, and `local_weight` takes them out again where nothing
-lies outside of their receptive fields.
+`embedded` makes it from filters, and `local_weight` takes them out again where nothing lies
+outside of their receptive fields.
 """
 
 from __future__ import annotations
@@ -21,14 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurosim.errors import InvalidArgument, require
-from neurosim.nn.local import (
-    LocallyConnected,
-    LocallyConnected1d,
-    LocallyConnected2d,
-    LocallyConnected3d,
-)
-
-LOCAL = {1: LocallyConnected1d, 2: LocallyConnected2d, 3: LocallyConnected3d}
+from neurosim.nn.local import LOCAL, LocallyConnected
 
 
 class Dense(nn.Linear):
@@ -40,6 +33,7 @@ class Dense(nn.Linear):
     """
 
     origin: dict[str, Any] | None = None
+    present: Tensor | None
 
     def __init__(
         self,
@@ -55,6 +49,7 @@ class Dense(nn.Linear):
         self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
         units = math.prod(self.input_shape), math.prod(self.output_shape)
         super().__init__(*units, bias, device, dtype)
+        self.register_buffer("present", None)  # which connections are; see neurosim.nn.masked
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -71,7 +66,9 @@ class Dense(nn.Linear):
                 f"input of Dense must be of shape {self.input_shape} after a batch axis, got "
                 f"{tuple(input.shape)}"
             )
-        return super().forward(input.flatten(1)).unflatten(1, self.output_shape)
+        weight = self.weight if self.present is None else self.weight * self.present
+        y = functional.linear(input.flatten(1), weight, self.bias)
+        return y.unflatten(1, self.output_shape)
 
     def extra_repr(self) -> str:
         """The shapes."""
@@ -89,31 +86,10 @@ class UnitNorm(nn.BatchNorm1d):
         return super().forward(input.flatten(1)).view_as(input)
 
 
-def seen(layer: LocallyConnected) -> Tensor:
-    """Which input position every tap of every output position sees, (taps, positions).
-
-    Positions of an image are counted in the order of memory; padding with zeros is -1.
-    """
-    size, axes = layer.input_size, layer.axes
-    numbers = torch.arange(math.prod(size), dtype=torch.float64).view(1, 1, *size) + 1
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    pads = layer._pad
-    if layer.padding_mode == "zeros":
-        g = layer.geometry
-        pads = [n for pair in zip(reversed(g.before), reversed(g.after), strict=True) for n in pair]
-    padded = functional.pad(numbers, pads, mode=mode)[0, 0] if any(pads) else numbers[0, 0]
-    found = torch.stack([padded[tap].flatten() for tap in layer.geometry.taps()])
-    assert padded.ndim == axes
-    return found.long() - 1
-
-
 @torch.no_grad()
-def dense_weight(layer: LocallyConnected, filters: Tensor | None = None) -> Tensor:
-    """The layer's filters among zeros, (O P, C Q); others than its own may be given."""
-    filters = layer.weight if filters is None else filters
-    if layer.present is not None:
-        filters = filters * layer.present
-    where, g = seen(layer).to(filters.device), layer.groups
+def embedded(layer: LocallyConnected, filters: Tensor) -> Tensor:
+    """Filters for the layer's positions among zeros, (O P, C Q)."""
+    where, g = layer.seen().to(filters.device), layer.groups
     positions = layer.geometry.positions
     by_tap = filters.flatten(0, layer.axes - 1).flatten(3)  # (P, O, C / g, taps)
     image = math.prod(layer.input_size)
@@ -129,6 +105,37 @@ def dense_weight(layer: LocallyConnected, filters: Tensor | None = None) -> Tens
     return torch.block_diag(*blocks)
 
 
+def embedded_pattern(layer: LocallyConnected, present: Tensor) -> Tensor:
+    """Which connections of the fully connected layer are present, (O P, C Q).
+
+    Those outside of receptive fields are, and of those inside all that have a present tap: with
+    padding that repeats the image several taps meet one and the same element.
+    """
+    return embedded(layer, present) | ~embedded(layer, ~present)
+
+
+@torch.no_grad()
+def in_fields(matrix: Tensor, layer: LocallyConnected, beyond: float | bool) -> Tensor:
+    """The elements of a fully connected layer's matrix that its taps are, in the shape of filters.
+
+    `beyond` stands for taps that meet the padding.
+    """
+    where, g, positions = layer.seen().to(matrix.device), layer.groups, layer.geometry.positions
+    image = math.prod(layer.input_size)
+    whole = matrix.view(layer.out_channels, positions, layer.in_channels, image)
+    filters = matrix.new_full(layer.weight.shape, beyond)
+    by_tap = filters.flatten(0, layer.axes - 1).flatten(3)
+    rows, columns = layer.out_channels // g, layer.in_channels // g
+    for tap, q in enumerate(where):
+        p = (q >= 0).nonzero().flatten()
+        for group in range(g):
+            o, c = (slice(group * n, (group + 1) * n) for n in (rows, columns))
+            by_tap[p, o, :, tap] = whole[o][:, p][:, :, c][
+                :, torch.arange(len(p), device=p.device), :, q[p]
+            ]
+    return by_tap.view(filters.shape)
+
+
 @torch.no_grad()
 def local_weight(weight: Tensor, layer: LocallyConnected) -> tuple[Tensor, int]:
     """What of a fully connected weight lies in the layer's receptive fields, as its filters.
@@ -140,52 +147,9 @@ def local_weight(weight: Tensor, layer: LocallyConnected) -> tuple[Tensor, int]:
             f'padding_mode must be "zeros" for a receptive field that sees every input once, got '
             f"{layer.padding_mode!r}"
         )
-    where, g, positions = seen(layer).to(weight.device), layer.groups, layer.geometry.positions
-    image = math.prod(layer.input_size)
-    whole = weight.view(layer.out_channels, positions, layer.in_channels, image)
-    filters = layer.weight.detach().new_zeros(layer.weight.shape, device=weight.device)
-    by_tap = filters.flatten(0, layer.axes - 1).flatten(3)
-    rows, columns = layer.out_channels // g, layer.in_channels // g
-    for tap, q in enumerate(where):
-        p = (q >= 0).nonzero().flatten()
-        for group in range(g):
-            o, c = (slice(group * n, (group + 1) * n) for n in (rows, columns))
-            by_tap[p, o, :, tap] = whole[o][:, p][:, :, c][
-                :, torch.arange(len(p), device=p.device), :, q[p]
-            ]
-    filters = by_tap.view(filters.shape)
+    filters = in_fields(weight, layer, 0)
     outside = int(weight.count_nonzero()) - int(filters.count_nonzero())
     return filters, outside
-
-
-def localised(layer: Dense, name: str, init: str | float) -> LocallyConnected:
-    """The locally connected layer that a dense one embeds, with a bias for every position.
-
-    `init` "copy" keeps the weights and refuses those outside of the receptive fields; others
-    draw them anew, as `to_local` has it.
-    """
-    bias = "position" if layer.bias is not None else False
-    drawn = 0.0 if init == "copy" else init
-    local = localised_geometry(layer, bias=bias, init=drawn).to_empty(device=layer.weight.device)
-    local.name = name
-    if init == "copy":
-        filters, outside = local_weight(layer.weight, local)
-        if outside:
-            count = int(layer.weight.count_nonzero())
-            raise InvalidArgument(
-                f"layer {name!r} must be local to become locally connected, got {outside:,} of "
-                f"{count:,} non-zero weights outside of its receptive fields of size "
-                f"{local.kernel_size}: arrange its units (neurosim.nn.arrange), set such weights "
-                "to 0 (neurosim.nn.restrict), or take larger ones"
-            )
-        with torch.no_grad():
-            local.weight.copy_(filters)
-            if layer.bias is not None and local.bias is not None:
-                local.bias.copy_(layer.bias.view_as(local.bias))
-    else:
-        local.reset_parameters()
-    local.weight.requires_grad_(layer.weight.requires_grad)
-    return local.train(layer.training)
 
 
 def localised_geometry(layer: Dense, **changes: Any) -> LocallyConnected:
@@ -205,5 +169,5 @@ def restrict(layer: Dense) -> float:
     before = layer.weight.abs().sum()
     inside = localised_geometry(layer)
     filters, _ = local_weight(layer.weight, inside)
-    layer.weight.copy_(dense_weight(inside, filters))
+    layer.weight.copy_(embedded(inside, filters))
     return float(1 - layer.weight.abs().sum() / before.clamp_min(1e-30))

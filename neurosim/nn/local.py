@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import chain
 from numbers import Integral
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.nn.ops.local import (
@@ -19,9 +19,11 @@ from neurosim.nn.ops.local import (
     from_storage,
     local_product,
 )
+from neurosim.nn.ops.local.geometry import in_torch_order
+from neurosim.nn.ops.local.meetings import met
 
 Size = int | Sequence[int]
-Initialisation = Literal["independent"] | float | Callable[[Tensor], object]
+FilterInit = Literal["independent"] | float | Callable[[Tensor], object]
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 BEYOND = {"reflect": -1, "circular": 0}  # the largest padding exceeds the input's size by this
@@ -90,7 +92,7 @@ class LocallyConnected(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
-        init: Initialisation = "independent",
+        init: FilterInit = "independent",
     ) -> None:
         super().__init__()
         counts = {"groups": groups, "in_channels": in_channels, "out_channels": out_channels}
@@ -109,11 +111,12 @@ class LocallyConnected(nn.Module):
         self.dilation = self._sizes("dilation", dilation)
         self.padding_mode, self.backend, self.init = padding_mode, backend, init
 
-        before, after = self._pads(padding)
+        before, after = self._margins(padding)
         self.padding = padding if isinstance(padding, str) else before
-        self._pad = list(chain(*zip(reversed(before), reversed(after), strict=True)))
         size, none = self.input_size, (0,) * self.axes
+        self._continuation = in_torch_order(none, none)
         if padding_mode != "zeros":  # the input is then padded before it reaches the product
+            self._continuation = in_torch_order(before, after)
             size = tuple(map(sum, zip(before, size, after, strict=True)))
             before = after = none
         self.geometry = Geometry(
@@ -143,7 +146,7 @@ class LocallyConnected(nn.Module):
                 return sizes
         raise InvalidArgument(f"{name} must be {allowed}, got {value!r}")
 
-    def _pads(self, padding: Size | str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _margins(self, padding: Size | str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Elements added before and after the input along every axis."""
         if padding == "valid":
             padding = 0
@@ -201,8 +204,7 @@ class LocallyConnected(nn.Module):
             )
         if not batched:
             x = x.unsqueeze(0)
-        if self.padding_mode != "zeros" and any(self._pad):
-            x = nn.functional.pad(x, self._pad, mode=self.padding_mode)
+        x = self.continued(x)
         weight, bias = self.weight, self.bias
         if self.present is not None:
             weight = weight * self.present
@@ -217,6 +219,27 @@ class LocallyConnected(nn.Module):
         if bias is not None:
             y = y + bias.reshape(*bias.shape, *(1,) * (y.ndim - 1 - bias.ndim))
         return y if batched else y.squeeze(0)
+
+    def continued(self, x: Tensor) -> Tensor:
+        """(N, C, *input_size) repeated beyond its edges as `padding_mode` says; without zeros."""
+        if not any(self._continuation):
+            return x
+        return functional.pad(x, self._continuation, mode=self.padding_mode)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """(N, C, *input_size) with all that filters meet beyond its edges, zeros too."""
+        return functional.pad(self.continued(x), self.geometry.pads)
+
+    def seen(self) -> Tensor:
+        """Which position of the input every tap of every output position meets, (taps, positions).
+
+        Counted in the order of memory; -1 for zeros of the padding.
+        """
+        size = self.input_size
+        numbers = torch.arange(math.prod(size), dtype=torch.float64)  # integers cannot be reflected
+        numbers = self.continued(numbers.view(1, 1, *size)).flatten().long()
+        elements = torch.from_numpy(met(self.geometry).T)
+        return torch.where(elements < 0, -1, numbers[elements])
 
     def _called(self) -> str:
         kind = type(self).__name__
@@ -258,3 +281,6 @@ class LocallyConnected3d(LocallyConnected):
     """A locally connected layer over volumes: (N, C, D, H, W) -> (N, O, D', H', W')."""
 
     axes = 3
+
+
+LOCAL = {1: LocallyConnected1d, 2: LocallyConnected2d, 3: LocallyConnected3d}

@@ -22,8 +22,6 @@ conversion.
 
 from __future__ import annotations
 
-from itertools import chain
-from math import prod
 from typing import Any
 
 import torch
@@ -31,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurosim.errors import InvalidArgument, require
+from neurosim.nn.dense import Dense
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.ops.local import from_storage
 
@@ -79,12 +78,12 @@ def sever_weights(
 ) -> nn.Module:
     """Make every weight of the layer absent with this probability, in place, and return the layer.
 
-    For locally connected layers, `nn.ConvNd` and `nn.Linear`. A convolution's pattern is that of
-    its filter, the same at all positions.
+    For locally connected layers, `nn.ConvNd`, `nn.Linear` and `Dense`. A convolution's pattern is
+    that of its filter, the same at all positions.
     """
     _check_probability(probability)
     _check_supports_weights(layer)
-    return connect(layer, weights=_drawn(layer.weight.shape, probability, generator))  # type: ignore[arg-type]
+    return set_pattern(layer, weights=_drawn(layer.weight.shape, probability, generator))  # type: ignore[arg-type]
 
 
 def sever_inputs(
@@ -98,11 +97,13 @@ def sever_inputs(
     For any layer that knows the shape of its input; an `nn.ConvNd` needs its `input_size`.
     """
     _check_probability(probability)
-    return connect(layer, inputs=_drawn(_input_shape(layer, input_size), probability, generator))
+    return set_pattern(
+        layer, inputs=_drawn(_input_shape(layer, input_size), probability, generator)
+    )
 
 
 @torch.no_grad()
-def connect(
+def set_pattern(
     layer: nn.Module, weights: Tensor | None = None, inputs: Tensor | None = None
 ) -> nn.Module:
     """Give the layer a pattern of your own, in place: True for every connection that is present.
@@ -125,10 +126,24 @@ def connect(
         _check_pattern(layer, "present_inputs", inputs)
         wanted = _input_shape(layer, None if _knows_its_input(layer) else tuple(inputs.shape[1:]))
         require(tuple(inputs.shape) == wanted, "shape of inputs", tuple(inputs.shape), f"{wanted}")
-        layer.register_buffer("present_inputs", inputs.to(next(layer.parameters()).device))
+        layer.register_buffer(
+            "present_inputs", inputs.to(next(layer.parameters()).device).contiguous()
+        )
         layer.register_forward_pre_hook(_without_absent_inputs, with_kwargs=True)
     clear_absent(layer)
     return layer
+
+
+def is_severed(layer: nn.Module) -> bool:
+    """Whether the layer has a pattern, of either kind."""
+    return any(getattr(layer, name, None) is not None for name in ("present", "present_inputs"))
+
+
+def release_inputs(layer: nn.Module) -> None:
+    """Take from a layer that is to become another one what keeps its absent inputs from it."""
+    for key, hook in [*layer._forward_pre_hooks.items()]:
+        if hook is _without_absent_inputs:
+            del layer._forward_pre_hooks[key], layer._forward_pre_hooks_with_kwargs[key]
 
 
 def mask_of(layer: nn.Module) -> Tensor | None:
@@ -141,9 +156,16 @@ def mask_of(layer: nn.Module) -> Tensor | None:
     """
     present, inputs = getattr(layer, "present", None), getattr(layer, "present_inputs", None)
     if isinstance(layer, nn.Linear | LocallyConnected) and inputs is not None:
-        met = _met(layer, inputs) if isinstance(layer, LocallyConnected) else inputs
+        met = _met(layer, inputs) if isinstance(layer, LocallyConnected) else inputs.flatten()
         return met if present is None else present & met
     return present
+
+
+def present_weight(layer: nn.Module) -> Tensor:
+    """The layer's weight, with zeros for absent connections whatever stands in their place."""
+    mask = mask_of(layer)
+    weight: Any = layer.weight
+    return weight if mask is None else weight * mask
 
 
 @torch.no_grad()
@@ -204,6 +226,8 @@ def _input_shape(layer: Any, input_size: Size | None) -> tuple[int, ...]:
     kind = type(layer).__name__
     if _knows_its_input(layer):
         require(input_size is None, "input_size", input_size, f"None: a {kind} knows its own")
+        if isinstance(layer, Dense):
+            return layer.input_shape
         own = getattr(layer, "input_size", ())
         return (layer.in_channels, *own) if own else (layer.in_features,)
     axes = len(getattr(layer, "kernel_size", ()))
@@ -217,17 +241,11 @@ def _input_shape(layer: Any, input_size: Size | None) -> tuple[int, ...]:
 
 def _met(layer: LocallyConnected, inputs: Tensor) -> Tensor:
     """Which inputs (C, *input) a filter meets at every position: (*output, 1 or O, C / g, *k)."""
-    g, outputs = layer.geometry, layer.out_channels
-    if layer.padding_mode == "zeros":
-        pads = chain(*zip(reversed(g.before), reversed(g.after), strict=True))
-        padded = functional.pad(inputs, list(pads), value=True)
-    else:
-        pixels = inputs[None].float()  # booleans cannot be reflected
-        padded = functional.pad(pixels, layer._pad, mode=layer.padding_mode)[0].bool()
-    met = torch.stack([padded[(slice(None), *tap)].flatten(1) for tap in g.taps()])
-    met = met.view(prod(g.kernel_size), g.groups, -1, g.positions).permute(0, 3, 2, 1)
+    g, where = layer.geometry, layer.seen().to(inputs.device)
+    met = inputs.flatten(1)[:, where] | (where < 0)  # (C, taps, positions)
+    met = met.unflatten(0, (g.groups, -1)).permute(2, 3, 1, 0)
     if g.groups > 1:
-        met = met.repeat_interleave(outputs // g.groups, -1)
+        met = met.repeat_interleave(layer.out_channels // g.groups, -1)
     return from_storage(met.contiguous(), g)
 
 
@@ -240,8 +258,8 @@ def _check_supports_weights(layer: nn.Module) -> None:
     known = type(layer) in MASKED or "present" in layer._buffers
     if not known or layer._parameters.get("weight") is None:
         raise InvalidArgument(
-            "layer must be a LocallyConnectedNd, nn.ConvNd or nn.Linear with its weight as a "
-            f"parameter for its weights to be severed, got {type(layer).__name__}"
+            "layer must be a LocallyConnectedNd, nn.ConvNd, nn.Linear or Dense with its weight as "
+            f"a parameter for its weights to be severed, got {type(layer).__name__}"
         )
 
 

@@ -1,7 +1,7 @@
-"""What is left of a network whose weights are mostly zero: memory and work for the others only.
+"""What is left of a layer whose weights are mostly zero: memory and work for the others only.
 
 "The current implementation does not benefit from sparsity in terms of memory or computation"
-(Neyshabur 2020, Sec. 5). `to_sparse` keeps of every linear layer the non-zero weights, row by row
+(Neyshabur 2020, Sec. 5). A sparse layer keeps of a linear one the non-zero weights, row by row
 (CSR), with 8 bytes each: the value and the number of its input. For inference; gradients reach the
 input, not the weights.
 """
@@ -9,17 +9,13 @@ input, not the weights.
 from __future__ import annotations
 
 import warnings
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import InvalidArgument, require
-from neurosim.nn.dense import Dense
-
-KNOWN = {nn.Linear.forward, Dense.forward}
-BREAK_EVEN = 0.5  # share of non-zero weights above which values and their places need more memory
+from neurosim.errors import require
+from neurosim.nn.masked import present_weight
 
 
 class SparseLinear(nn.Module):
@@ -40,9 +36,7 @@ class SparseLinear(nn.Module):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         shapes = (getattr(layer, "input_shape", None), getattr(layer, "output_shape", None))
         self.input_shape, self.output_shape = shapes
-        mask = getattr(layer, "present", None)
-        weight = layer.weight.detach()
-        weight = weight if mask is None else weight * mask
+        weight = present_weight(layer).detach()  # patterns need no memory of their own from here
         counts = weight.count_nonzero(1)
         total = int(counts.sum())
         require(total < 2**31, "number of non-zero weights", total, "below 2^31")
@@ -89,34 +83,3 @@ class SparseLinear(nn.Module):
             if (given := state_dict.get(prefix + name)) is not None:
                 setattr(self, name, getattr(self, name).new_empty(given.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def to_sparse(
-    model: nn.Module, max_density: float = BREAK_EVEN, *, inplace: bool = False
-) -> nn.Module:
-    """A copy of `model` whose sparse enough linear layers keep non-zero weights only.
-
-    Args:
-        model: any module with linear or `Dense` layers.
-        max_density: layers with a larger share of non-zero weights stay as they are. Above 0.5
-            the compact form needs more memory; for speed see the measurements in the README.
-        inplace: convert `model` itself, layer by layer, so that both are never in memory whole.
-    """
-    require(0 < max_density <= 1, "max_density", max_density, "above 0 and at most 1")
-    linear = [
-        (name, layer)
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and type(layer).forward in KNOWN
-    ]
-    if not linear:
-        raise InvalidArgument(f"model must have a linear layer, got {type(model).__name__}")
-    model = model if inplace else deepcopy(model)
-    for name, layer in linear:
-        if int(layer.weight.count_nonzero()) > max_density * layer.weight.numel():
-            continue
-        sparse = SparseLinear(layer).train(layer.training)
-        if not name:
-            return sparse
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, sparse)
-    return model

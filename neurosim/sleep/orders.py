@@ -81,11 +81,7 @@ def _second_moments(
 def _patches(layer: LocallyConnected, x: Tensor, frame: Frame) -> Tensor:
     """What neurons see in the torus frame: (N, C, *input) -> (groups, P N, D)."""
     g = layer.geometry
-    if layer.padding_mode == "zeros":
-        pads = [p for pair in zip(reversed(g.before), reversed(g.after), strict=True) for p in pair]
-        padded = nn.functional.pad(x, pads)
-    else:
-        padded = nn.functional.pad(x, layer._pad, mode=layer.padding_mode)
+    padded = layer.padded(x)
     by_tap = torch.stack([padded[(..., *tap)].flatten(2) for tap in g.taps()])  # (taps, N, C, .)
     by_tap = by_tap.permute(0, 3, 1, 2).flatten(0, 1)  # (taps positions, N, C)
     seen = by_tap.index_select(0, frame.rows.flatten())

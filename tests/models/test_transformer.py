@@ -156,7 +156,7 @@ def test_some_projections_may_stay_shared() -> None:
         ({"connectivity": "conv"}, "connectivity must be one of shared, local, got 'conv'"),
         ({"pooling": "max"}, "pooling must be one of mean, class, got 'max'"),
         ({"input_size": 30}, "input_size must be one or two multiples of patch = 4, got 30"),
-        ({"input_size": (32, 0)}, "input_size must be one or two multiples of patch = 4"),
+        ({"input_size": (32, 0)}, "input_size must be a whole number >= 1 or two of them"),
         ({"heads": 5}, "heads must be a divisor of width = 64, got 5"),
         ({"depth": 0}, "depth must be a whole number >= 1, got 0"),
         ({"width": 8.0}, "width must be a whole number >= 1, got 8.0"),

@@ -17,6 +17,7 @@ from local_layers import (
 )
 from torch import Tensor, nn
 
+from neurosim.nn import LocallyConnected2d
 from neurosim.nn.local import PADDING_MODES
 
 
@@ -45,6 +46,21 @@ def test_equal_filters_make_a_convolution(case: int, mode: str, bias: bool | str
         if bias == "position":
             got["bias"] = got["bias"].flatten(1).sum(1)
         assert_equal(got, wanted)
+
+
+@pytest.mark.parametrize("mode", PADDING_MODES)
+def test_every_tap_sees_a_place_of_the_input(mode: str) -> None:
+    """What it meets in the padded input is what stands there, and zero beyond."""
+    layer = LocallyConnected2d(1, 1, (2, 3), (5, 4), (2, 1), (1, 2), padding_mode=mode)
+    x = torch.rand(1, 1, 5, 4) + 1
+    kind = "constant" if mode == "zeros" else mode
+    padded = layer.padded(x)
+    assert torch.equal(padded, nn.functional.pad(x, (2, 2, 1, 1), mode=kind))
+    seen = layer.seen()
+    assert (seen < 0).any() == (mode == "zeros")
+    values = torch.where(seen < 0, 0, x.flatten()[seen])
+    for found, tap in zip(values, layer.geometry.taps(), strict=True):
+        assert torch.equal(found, padded[0, 0][tap].flatten())
 
 
 def test_weight_at_a_position_is_its_filter() -> None:

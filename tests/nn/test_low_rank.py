@@ -16,6 +16,7 @@ from torch.nn import functional
 from neurosim.errors import InvalidArgument
 from neurosim.nn import Bank, LocallyConnected2d, LowRankLocal2d
 from neurosim.nn.combine import SHARINGS, InputWeights
+from neurosim.nn.ops.local import Geometry
 from neurosim.nn.ops.low_rank import FORMS, low_rank_product, wide
 from neurosim.nn.ops.low_rank import local as local_form
 
@@ -335,3 +336,24 @@ def test_a_model_can_become_channels_last() -> None:
     y = model(x.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(y, expected)
     assert model.double()(x.double()).dtype == DOUBLE
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["wide", "local"])
+def test_gradients_of_many_parts_are_rounded_once(
+    form: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ones added up in half precision come to a stop at 256 or 2,048; here every part is a one."""
+    parts = 3000
+    monkeypatch.setattr(wide, "CHUNK", {"cpu": 1})
+    monkeypatch.setattr(local_form, "BAND", {"cpu": 1})
+    images, rows = (parts, 1) if form == "wide" else (1, parts)
+    geometry = Geometry((rows, 1), (1, 1), (1, 1), (1, 1), (0, 0), (0, 0))
+    x = torch.ones(images, 1, rows, 1, dtype=dtype)
+    combining = torch.ones(2, rows, 1, dtype=dtype, requires_grad=True)
+    bases = torch.ones(2, 1, 1, 1, 1, dtype=dtype, requires_grad=True)
+    low_rank_product(x, combining, bases, geometry, form).sum().backward()
+    assert bases.grad is not None
+    assert combining.grad is not None
+    assert torch.equal(bases.grad, torch.full_like(bases, parts))
+    assert torch.equal(combining.grad, torch.full_like(combining, images))

@@ -19,8 +19,8 @@ from neurosim.nn import LocallyConnected1d, LocallyConnected2d, LocallyConnected
 from neurosim.nn import to_local as converted
 from neurosim.nn.masked import (
     clear_absent,
-    connect,
     mask_of,
+    set_pattern,
     sever_inputs,
     sever_weights,
     unconnected,
@@ -362,7 +362,7 @@ def test_connections_that_no_position_has_are_absent_in_the_convolution() -> Non
     present = torch.ones(2, 2, 2, 1, 2, 2, dtype=torch.bool)
     present[:, :, 1, 0, 0, 1] = False
     present[0, 0] = False
-    conv: Any = to_conv(connect(layer, weights=present))[0]
+    conv: Any = to_conv(set_pattern(layer, weights=present))[0]
     assert (~conv.present).nonzero().tolist() == [[1, 0, 0, 1]]
     assert torch.equal(conv.weight == 0, ~conv.present)
 
@@ -389,7 +389,7 @@ def test_unconnected_counts_neurons_behind_padding() -> None:
     inputs = torch.ones(1, 2, 2, dtype=torch.bool)
     assert unconnected(layer) == 0
     inputs[0, 0, 0] = False
-    assert unconnected(connect(layer, inputs=inputs)) == 3
+    assert unconnected(set_pattern(layer, inputs=inputs)) == 3
 
 
 # Mistakes
@@ -431,17 +431,18 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "size known": (lambda: sever_inputs(nn.Linear(4, 6), 0.1, 4), "None: a Linear .* got 4"),
     "not boolean": (
-        lambda: connect(nn.Linear(4, 6), weights=torch.ones(6, 4)), "dtype of weights .*float32",
+        lambda: set_pattern(nn.Linear(4, 6), weights=torch.ones(6, 4)),
+        "dtype of weights .*float32",
     ),
     "other shape": (
-        lambda: connect(nn.Conv2d(4, 6, 3), weights=TRUE[..., :2]),
+        lambda: set_pattern(nn.Conv2d(4, 6, 3), weights=TRUE[..., :2]),
         r"shape of weights must be broadcastable to \(6, 4, 3, 3\), got \(6, 4, 3, 2\)",
     ),
     "too many axes": (
-        lambda: connect(nn.Conv2d(4, 6, 3), weights=TRUE[None]), r"got \(1, 6, 4, 3, 3\)",
+        lambda: set_pattern(nn.Conv2d(4, 6, 3), weights=TRUE[None]), r"got \(1, 6, 4, 3, 3\)",
     ),
     "inputs of other shape": (
-        lambda: connect(nn.Linear(4, 6), inputs=TRUE[0, 0]), r"must be \(4,\), got \(3, 3\)",
+        lambda: set_pattern(nn.Linear(4, 6), inputs=TRUE[0, 0]), r"must be \(4,\), got \(3, 3\)",
     ),
     "an input of another size": (
         lambda: severed("conv 2d", "inputs")[0](torch.zeros(1, 4, 1, 1, **DOUBLE)),

@@ -17,7 +17,7 @@ from neurosim.dynamics import Plasticity
 from neurosim.errors import InvalidArgument
 from neurosim.models import resnet
 from neurosim.nn import LocallyConnected1d, LocallyConnected2d
-from neurosim.nn.masked import connect, mask_of, sever_inputs, sever_weights
+from neurosim.nn.masked import mask_of, set_pattern, sever_inputs, sever_weights
 from neurosim.sleep import (
     Circuit,
     Hebbian,
@@ -271,7 +271,7 @@ def test_neurons_that_see_different_parts_cannot_share_by_patterns(mechanism: An
 
 def test_moments_of_absent_connections_do_not_count() -> None:
     layer = LocallyConnected1d(1, 1, 1, 4, bias=False)
-    connect(layer, weights=torch.tensor([1, 1, 0, 1]).bool().view(4, 1, 1, 1))
+    set_pattern(layer, weights=torch.tensor([1, 1, 0, 1]).bool().view(4, 1, 1, 1))
     optimizer = torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
     layer(torch.tensor([[[1.0, 2.0, 3.0, 6.0]]])).sum().backward()
     optimizer.step()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from neurosim.nn import LocallyConnected1d, LocallyConnected2d
 from neurosim.nn.local import LocallyConnected
-from neurosim.nn.masked import connect, mask_of, sever_weights
+from neurosim.nn.masked import mask_of, set_pattern, sever_weights
 from neurosim.nn.ops.local import to_storage
 from neurosim.sleep import (
     LayerStatistics,
@@ -138,7 +138,7 @@ def test_an_unusual_order_in_memory() -> None:
 
 def test_a_grid_without_a_connection_counts_as_zero() -> None:
     layer = LocallyConnected1d(1, 2, 1, 3, bias=False)
-    connect(layer, weights=torch.tensor([True, False]).view(1, 2, 1, 1))
+    set_pattern(layer, weights=torch.tensor([True, False]).view(1, 2, 1, 1))
     with torch.no_grad():
         layer.weight[:, 0, 0, 0] = torch.tensor([1.0, 2.0, 3.0])
     found = layer_statistics(layer)

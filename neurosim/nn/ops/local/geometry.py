@@ -13,6 +13,11 @@ from neurosim.errors import InvalidArgument, require
 Sizes = tuple[int, ...]
 
 
+def in_torch_order(before: Sizes, after: Sizes) -> Sizes:
+    """Padding as torch's `pad` takes it: pairs, the last axis first."""
+    return tuple(itertools.chain(*zip(reversed(before), reversed(after), strict=True)))
+
+
 @dataclass(frozen=True)
 class Geometry:
     """The input's size and how filters step over it; one entry per spatial axis."""
@@ -24,6 +29,8 @@ class Geometry:
     before: Sizes  # zeros added before the first element
     after: Sizes  # and after the last
     groups: int = 1
+    pads: Sizes = field(init=False, repr=False, compare=False)
+    """Zeros before and after, as torch's `pad` takes them."""
     padded_size: Sizes = field(init=False, repr=False, compare=False)
     """Size of the input with its zeros."""
     output_size: Sizes = field(init=False, repr=False, compare=False)
@@ -49,7 +56,10 @@ class Geometry:
                 f"padded input of size {padded}"
             )
         # Asked for at every product: computed once.
-        derived = {"padded_size": padded, "output_size": output, "positions": prod(output)}
+        derived = {
+            "pads": in_torch_order(self.before, self.after), "padded_size": padded,
+            "output_size": output, "positions": prod(output),
+        }  # fmt: skip
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 

@@ -60,6 +60,14 @@ def in_order(x: Tensor, channels_last: bool) -> Tensor:
     return x if channels_last else x.clone(memory_format=torch.contiguous_format)
 
 
+def new_sum(like: Tensor) -> Tensor:
+    """Zeros for the sum of many parts of a tensor like this one, to be rounded once at its end.
+
+    In half precision a sum stops to grow when its parts are smaller than its last digit.
+    """
+    return torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32))
+
+
 def new_activation(
     like: Tensor, n: int, channels: int, space: Sequence[int], channels_last: bool
 ) -> Tensor:

@@ -17,8 +17,7 @@ def local_naive(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     x is (N, C, *input), with zeros around it where the geometry says so; weight
     (*output, O, C / groups, *kernel); y (N, O, *output). Autograd differentiates it as it stands.
     """
-    pads = zip(reversed(geometry.before), reversed(geometry.after), strict=True)
-    x = torch.nn.functional.pad(x, list(itertools.chain(*pads)))  # last axis first
+    x = torch.nn.functional.pad(x, geometry.pads)
     groups, outputs = geometry.groups, weight.shape[len(geometry.output_size)]
     terms = x.shape[1] // groups * prod(geometry.kernel_size)
     columns = []

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from neurosim.nn.ops.local.geometry import Band, Geometry, bands
-from neurosim.nn.ops.local.layout import is_channels_last, new_activation
+from neurosim.nn.ops.local.layout import is_channels_last, new_activation, new_sum
 
 BAND = {"cpu": 2**22}  # bytes that the filters of a band, or its patches, may have
 ELSEWHERE = 2**28
@@ -50,9 +50,9 @@ class _Local(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x, combining, bases), needed = ctx.saved_tensors, ctx.needs_input_grad
-        to_x = torch.zeros_like(x) if needed[0] else None
+        to_x = new_sum(x) if needed[0] else None  # bands overlap
         to_combining = torch.zeros_like(combining) if needed[1] else None
-        to_bases = torch.zeros_like(bases) if needed[2] else None
+        to_bases = new_sum(bases) if needed[2] else None
         for band in _bands(x, bases, ctx.geometry):
             upstream = grad[:, :, band.outputs].permute(2, 3, 0, 1).flatten(0, 1)  # (P, N, O)
             weights = combining[band.positions]
@@ -65,6 +65,7 @@ class _Local(torch.autograd.Function):
                 to_bases += (weights.t() @ change).view_as(bases)
             if to_combining is not None:
                 to_combining[band.positions] = change @ bases.flatten(1).t()
+        to_x, to_bases = (None if t is None else t.to(x.dtype) for t in (to_x, to_bases))
         return to_x, to_combining, to_bases, None
 
 
@@ -82,8 +83,7 @@ def _filters(combining: Tensor, bases: Tensor) -> Tensor:
 def _patches(x: Tensor, band: Band) -> Tensor:
     """What every position of a band sees, (P, N, taps C)."""
     g = band.geometry
-    (top, left), (bottom, right) = g.before, g.after
-    seen = functional.pad(x[:, :, band.inputs], (left, right, top, bottom)).permute(2, 3, 0, 1)
+    seen = functional.pad(x[:, :, band.inputs], g.pads).permute(2, 3, 0, 1)
     taps = list(g.taps())
     patches = x.new_empty(*g.output_size, len(x), len(taps), x.shape[1])
     for number, tap in enumerate(taps):

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from neurosim.nn.ops.local.geometry import Geometry
-from neurosim.nn.ops.local.layout import is_channels_last, new_activation
+from neurosim.nn.ops.local.layout import is_channels_last, new_activation, new_sum
 
 CHUNK = {"cpu": 2**22}  # bytes that the K-fold output of a chunk may have
 ELSEWHERE = 2**28
@@ -49,8 +49,8 @@ class _Wide(torch.autograd.Function):
         (x, combining, bases), geometry = ctx.saved_tensors, ctx.geometry
         needed = ctx.needs_input_grad
         to_x = torch.empty_like(x) if needed[0] else None
-        to_combining = torch.zeros_like(combining) if needed[1] else None
-        to_bases = torch.zeros_like(bases) if needed[2] else None
+        to_combining = new_sum(combining) if needed[1] else None
+        to_bases = new_sum(bases) if needed[2] else None
         for part in _chunks(x, bases, geometry):
             seen, upstream, weights = x[part], grad[part], _of(combining, part)
             if to_combining is not None:
@@ -66,7 +66,8 @@ class _Wide(torch.autograd.Function):
                     to_x[part] = of_x
                 if to_bases is not None and of_bases is not None:
                     to_bases += of_bases
-        return to_x, to_combining, to_bases, None
+        sums = (None if t is None else t.to(x.dtype) for t in (to_combining, to_bases))
+        return to_x, *sums, None
 
 
 def _chunks(x: Tensor, bases: Tensor, geometry: Geometry) -> Iterator[slice]:
@@ -122,5 +123,4 @@ def _padded(x: Tensor, geometry: Geometry) -> Tensor:
     """The input with those zeros that the convolution cannot add."""
     if geometry.before == geometry.after:
         return x
-    (top, left), (bottom, right) = geometry.before, geometry.after
-    return functional.pad(x, (left, right, top, bottom))
+    return functional.pad(x, geometry.pads)

@@ -2,7 +2,7 @@
 
 The functions of a fully connected network include those of the locally connected one with the
 same units, which include those of the convolutional one (Neyshabur 2020, Sec. 2; d'Ascoli et al.
-2019). `to_dense` takes a model up, `neurosim.nn.to_local` takes it down again.
+2019). `to_dense` takes a model up, `to_local` takes it down again.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ import torch
 from torch import nn
 
 from neurosim.errors import InvalidArgument, require_choice
-from neurosim.nn.convert import (
-    CONV,
-    TRANSPOSED,
+from neurosim.nn.convert.find import (
+    CONVOLUTIONS,
     Example,
     Skip,
-    _check,
-    _check_forward,
-    _input_sizes,
-    _select,
-    _settings,
-    _twin,
-    become,
+    check_convolution,
+    check_forward,
+    input_sizes,
     named,
+    selected,
 )
-from neurosim.nn.dense import LOCAL, Dense, UnitNorm, dense_weight
-from neurosim.nn.local import LocallyConnected
+from neurosim.nn.convert.local import twin_of
+from neurosim.nn.convert.replace import become, hand_over, settings
+from neurosim.nn.dense import Dense, UnitNorm, embedded, embedded_pattern
+from neurosim.nn.local import LOCAL, LocallyConnected
+from neurosim.nn.masked import present_weight
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -57,26 +56,26 @@ def to_dense(
         inplace: convert `model` itself instead of a copy.
     """
     require_choice("init", init, ("copy", "independent"))
-    kinds = (*CONV.values(), *TRANSPOSED, LocallyConnected)
+    kinds = (*CONVOLUTIONS, LocallyConnected)
     layers = named(model, kinds)
     if not layers:
         raise InvalidArgument(
             "model must contain a convolution or a locally connected layer, got "
             f"{type(model).__name__}"
         )
-    sizes = _input_sizes(model, example, (*kinds, *(NORMS if units else ())))
+    sizes = input_sizes(model, example, (*kinds, *(NORMS if units else ())))
     reached = [name for name in sizes if isinstance(model.get_submodule(name), kinds)]
-    skipped = _select(layers, reached, skip)
+    skipped = selected(layers, reached, skip)
     origins: dict[str, LocallyConnected] = {}
     for layer, (name, *_) in layers.items():
         if name in skipped:
             continue
         if isinstance(layer, LocallyConnected):
-            _check_forward(name, layer, LOCAL.values(), ("forward",))
+            check_forward(name, layer, LOCAL.values(), ("forward",))
             origins[name] = layer
         else:
-            _check(model, name, sizes.get(name, []))
-            origins[name] = _twin(layer, name, sizes[name][0], "copy", "auto")  # type: ignore[arg-type]
+            check_convolution(model, name, sizes.get(name, []))
+            origins[name] = twin_of(layer, name, sizes[name][0], "copy", "auto")  # type: ignore[arg-type]
     model = model if inplace else deepcopy(model)
     for name, origin in origins.items():
         layer = model.get_submodule(name)
@@ -92,22 +91,21 @@ def _dense(layer: Any, origin: LocallyConnected, init: str) -> Dense:
     g = origin.geometry
     shapes = (origin.in_channels, *origin.input_size), (origin.out_channels, *g.output_size)
     dense = Dense(*shapes, layer.bias is not None, device="meta", dtype=layer.weight.dtype)
-    dense.origin = _settings(origin) | {"input_size": origin.input_size}
+    dense.origin = settings(origin) | {"input_size": origin.input_size}
     del dense.origin["device"], dense.origin["dtype"]
     if init == "independent":
         dense = dense.to_empty(device=layer.weight.device)
         dense.reset_parameters()
     else:
-        mask = getattr(layer, "present", None)
-        filters = layer.weight if mask is None else layer.weight * mask
-        filters = filters.expand(origin.weight.shape)
-        dense.weight = nn.Parameter(dense_weight(origin, filters))
+        filters = present_weight(layer).expand(origin.weight.shape)
+        dense.weight = nn.Parameter(embedded(origin, filters))
     if layer.bias is not None:
         bias = layer.bias if layer.bias.ndim > 1 else layer.bias[:, None]
         dense.bias = nn.Parameter(bias.flatten(1).expand(-1, g.positions).flatten().clone())
-        dense.bias.requires_grad_(layer.bias.requires_grad)
-    dense.weight.requires_grad_(layer.weight.requires_grad)
-    return dense.train(layer.training)
+    present = getattr(layer, "present", None)
+    if present is not None:
+        present = embedded_pattern(origin, present.expand(origin.weight.shape))
+    return hand_over(layer, dense, present)
 
 
 @torch.no_grad()

@@ -18,18 +18,12 @@ from torch import nn
 
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
-from neurosim.nn.convert import (
-    Example,
-    Init,
-    Skip,
-    become,
-    called,
-    named,
-    replace_convolutions,
-)
+from neurosim.nn.convert.find import Example, Skip, called, named
+from neurosim.nn.convert.local import Init
+from neurosim.nn.convert.replace import become, replace_convolutions
 from neurosim.nn.local import LocallyConnected, LocallyConnected2d
 from neurosim.nn.low_rank import LowRankLocal2d
-from neurosim.nn.masked import mask_of
+from neurosim.nn.masked import is_severed
 
 
 def to_low_rank(
@@ -144,20 +138,24 @@ def _positions(conv: nn.Conv2d, size: Sequence[int]) -> int:
 
 def _check(name: str, layer: Any) -> None:
     """Refuse what low-rank layers do not have."""
+    way_out = "" if isinstance(layer, LocallyConnected) else ": name it in skip"
     has = {"groups": (layer.groups, 1), "padding_mode": (layer.padding_mode, "zeros")}
     if layer.weight.ndim not in (4, 6):
         raise InvalidArgument(
             f"{called(name)} must be two-dimensional to become low-rank, got "
-            f"{type(layer).__name__}: name it in skip"
+            f"{type(layer).__name__}{way_out}"
         )
     for argument, (value, only) in has.items():
         if value != only:
             raise InvalidArgument(
-                f"{called(name)} must have {argument} {only!r} to become low-rank, got {value!r}: "
-                "name it in skip"
+                f"{called(name)} must have {argument} {only!r} to become low-rank, got {value!r}"
+                f"{way_out}"
             )
-    if mask_of(layer) is not None:
-        raise InvalidArgument(f"{called(name)} must have all its connections to become low-rank")
+    if is_severed(layer):
+        raise InvalidArgument(
+            f"{called(name)} must have all its connections to become low-rank, got a "
+            f"{type(layer).__name__} with absent ones{way_out}"
+        )
 
 
 @torch.no_grad()

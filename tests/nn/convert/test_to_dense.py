@@ -6,16 +6,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument
-from neurosim.models import resnet20, shallow
-from neurosim.nn import Dense, PermutePixels, arrange, restrict, to_dense, to_local
-from neurosim.nn.arrange import covered
+from neurosim.models import resnet20
+from neurosim.nn import Dense, restrict, to_dense, to_local
 from neurosim.nn.dense import UnitNorm
 from neurosim.nn.masked import sever_weights
 
@@ -163,81 +160,8 @@ def test_a_layer_without_receptive_fields() -> None:
         (lambda: to_dense(nn.ConvTranspose2d(2, 2, 3), 6), "must be a Conv1d"),
         (lambda: Dense((1, 2, 2), (0,)), "output_shape must be channels and sizes"),
         (lambda: Dense((1, 2, 2), (3,))(torch.zeros(2, 4)), "input of Dense must be of shape"),
-        (lambda: PermutePixels(()), "size must be sizes >= 1"),
     ],
 )  # fmt: skip
 def test_bad_input(call: object, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         call()  # type: ignore[operator]
-
-
-# Arranging units
-
-
-def scrambled(seed: int = 0) -> tuple[nn.Sequential, nn.Sequential, Tensor]:
-    """A local network as a dense one, and the same with hidden units in any order."""
-    torch.manual_seed(seed)
-    x = torch.randn(5, 2, 10, 10)
-    local = shallow(4, "local", 10, 2, alpha=3, kernel_size=4).train()
-    for _ in range(3):
-        local(torch.randn(20, 2, 10, 10))
-    dense = to_dense(local.eval(), x, units=True)
-    mixed = copy.deepcopy(dense)
-    order = torch.randperm(mixed.conv1.out_features)
-    with torch.no_grad():
-        mixed.conv1.weight.copy_(dense.conv1.weight[order])
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            getattr(mixed.norm1, name).copy_(getattr(dense.norm1, name)[order])
-        mixed.linear2.weight.copy_(dense.linear2.weight[:, order])
-    return dense, mixed, x
-
-
-def test_arranged_units_are_local_again_and_outputs_stay() -> None:
-    dense, mixed, x = scrambled()
-    assert_close(mixed(x), dense(x))
-    with pytest.raises(InvalidArgument, match="must be local to become locally connected"):
-        to_local(mixed, x, init="copy")
-    before = mixed.conv1.weight.detach().clone()
-    order = arrange(mixed.conv1, mixed.norm1, mixed.linear2)
-    assert sorted(order.tolist()) == list(range(len(before)))
-    assert_close(mixed.conv1.weight.detach(), before[order])
-    assert_close(mixed(x), dense(x))
-    assert restrict(mixed.conv1) == pytest.approx(0, abs=1e-12)
-    assert_close(to_local(mixed, x, init="copy")(x), dense(x))
-
-
-def test_channels_gather_filters_that_are_alike() -> None:
-    """Units of a convolution, in any order: every channel finds its filter again."""
-    x = torch.zeros(1, 2, 10, 10)
-    model = shallow(4, "conv", 10, 2, alpha=3, kernel_size=4).eval()
-    dense = to_dense(model, x, units=True)
-    order = torch.randperm(dense.conv1.out_features)
-    dense.conv1.weight.data = dense.conv1.weight.data[order]
-    arrange(dense.conv1, dense.norm1, dense.linear2)
-    local = to_local(dense, x, init="copy").conv1.weight  # (H, W, O, C, k, k)
-    middle = local[2:3, 2:3].expand_as(local)
-    inner = (slice(1, 3), slice(1, 3))  # fields within the image
-    assert_close(local[inner].detach(), middle[inner].detach())
-
-
-def test_covered_is_the_weight_in_every_field() -> None:
-    dense = to_dense(conv(stride=2, padding=1), torch.zeros(1, 4, 7, 8), init="independent")
-    found = covered(dense)
-    weight = dense.weight.detach().abs().view(-1, 4, 7, 8)
-    assert found.shape == (6 * 16, 16)
-    for place, (row, column) in {0: (0, 0), 6: (1, 2), 15: (3, 3)}.items():
-        rows = slice(max(0, 2 * row - 1), 2 * row + 2)
-        columns = slice(max(0, 2 * column - 1), 2 * column + 2)
-        expected = weight[..., rows, columns].sum((1, 2, 3)).float()
-        torch.testing.assert_close(found[:, place], expected, rtol=1e-4, atol=1e-4)
-
-
-def test_pixels_are_permuted_alike_and_back() -> None:
-    permute, x = PermutePixels((4, 5), seed=3), torch.randn(2, 3, 4, 5)
-    y = permute(x)
-    assert_close(permute.undo(y), x)
-    assert_close(y.flatten(2).sort(-1).values, x.flatten(2).sort(-1).values)
-    assert not y.equal(x)
-    one = x[:, :1].expand(-1, 3, -1, -1)
-    assert_close(permute(one)[:, 0], permute(one)[:, 2])
-    assert PermutePixels((4, 5), seed=3).order.equal(permute.order)

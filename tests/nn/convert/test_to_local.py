@@ -54,7 +54,9 @@ def test_round_trip_is_exact(twin):
     back, report = to_conv(to_local(model, x, init="copy"))
     assert report.keys() == layers(model, CONVOLUTIONS).keys()
     assert {spread.distance for spread in report.values()} == {0.0}
-    assert {spread.snr for spread in report.values()} == {1 / torch.finfo(torch.float64).eps}
+    assert {spread.mean_to_std for spread in report.values()} == {
+        1 / torch.finfo(torch.float64).eps
+    }
     assert list(back.state_dict()) == list(model.state_dict())
     for name, value in model.state_dict().items():
         assert torch.equal(back.state_dict()[name], value), name
@@ -70,7 +72,7 @@ def test_round_trip_is_exact_in_single_precision(dtype):
     back, report = to_conv(to_local(conv, 13, init="copy"))
     assert torch.equal(back.weight, conv.weight)
     assert torch.equal(back.bias, conv.bias)
-    assert report[""].snr == 1 / torch.finfo(dtype).eps
+    assert report[""].mean_to_std == 1 / torch.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("padding_mode", PADDING_MODES)
@@ -190,7 +192,7 @@ def test_noise_is_relative_to_the_filters():
     nn.init.normal_(conv.weight, 5, 1)
     back, report = to_conv(to_local(conv, 18, init=0.1))
     assert report[""].distance == pytest.approx(0.1 / 1.01**0.5, rel=0.01)
-    assert report[""].snr == pytest.approx(10, rel=0.05)
+    assert report[""].mean_to_std == pytest.approx(10, rel=0.05)
     torch.testing.assert_close(back.weight, conv.weight, atol=0.2, rtol=0)
 
 
@@ -200,7 +202,7 @@ def test_report_of_filters_without_a_spread_or_a_mean():
     assert to_conv(local)[1][""].distance == 0
     local.weight.data[0, 0], local.weight.data[0, 1] = 1, -1
     spread = to_conv(local)[1][""]
-    assert (spread.distance, spread.snr) == (1, 0)
+    assert (spread.distance, spread.mean_to_std) == (1, 0)
 
 
 def test_biases_per_position_are_averaged():
