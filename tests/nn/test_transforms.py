@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from neurosim.errors import InvalidArgument
-from neurosim.nn import LocallyConnected1d, LocallyConnected2d, LocallyConnected3d
+from neurosim.nn import LocallyConnected1d, LocallyConnected2d, LocallyConnected3d, LowRankLocal2d
 
 LAYERS: dict[str, Callable[..., Any]] = {
     "1d": lambda **more: LocallyConnected1d(2, 3, 3, 6, padding=1, **more),
@@ -87,3 +88,53 @@ def test_a_backend_that_was_asked_for_says_that_it_cannot(backend: str) -> None:
     with pytest.raises(InvalidArgument, match=f'"{backend}" cannot run: it is unknown to torch.f'):
         torch.func.jvp(layer, (x,), (v,))
     assert torch.vmap(layer)(x[None]).shape == (1, *layer(x).shape)  # which needs no derivative
+
+
+# Low-rank layers
+
+LOW_RANK: dict[str, dict[str, Any]] = {
+    "wide": {"form": "wide"},
+    "local": {"form": "local"},
+    "by input": {"input_dependent": True},
+}
+
+
+def low_rank(kind: str) -> tuple[Any, Tensor]:
+    torch.manual_seed(0)
+    layer = LowRankLocal2d(2, 3, 3, 5, 2, padding=1, dtype=torch.float64, **LOW_RANK[kind])
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    return layer, torch.randn(4, 2, 5, 5, dtype=torch.float64, requires_grad=True)
+
+
+def naive(layer: Any) -> Any:
+    twin = deepcopy(layer)
+    twin.form = "naive"
+    return twin
+
+
+@pytest.mark.parametrize("kind", LOW_RANK)
+def test_derivatives_of_derivatives(kind: str) -> None:
+    """A penalty on gradients, as in adversarial training, differentiates them once more."""
+    layer, x = low_rank(kind)
+    found = []
+    for each in (layer, naive(layer)):
+        y = each(x)
+        (to_x,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        loss = y.square().mean() + to_x.square().sum()
+        found.append(torch.autograd.grad(loss, [x, *each.parameters()], allow_unused=True))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("kind", LOW_RANK)
+def test_low_rank_forward_mode(kind: str) -> None:
+    layer, x = low_rank(kind)
+    layer.form = "auto"
+    v = torch.randn_like(x)
+    _, found = torch.func.jvp(layer, (x.detach(),), (v,))
+    torch.testing.assert_close(found, torch.autograd.functional.jvp(layer, x.detach(), v)[1])
+    if kind != "by input":
+        layer.form = kind
+        with pytest.raises(InvalidArgument, match=f'form "{kind}" is unknown to torch.func'):
+            torch.func.jvp(layer, (x.detach(),), (v,))

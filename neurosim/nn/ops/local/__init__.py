@@ -7,8 +7,6 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
-from torch._C import _functorch
-from torch.autograd import forward_ad
 
 from neurosim.errors import InvalidArgument, require_choice
 from neurosim.nn.ops.local import cpu as _cpu
@@ -17,6 +15,7 @@ from neurosim.nn.ops.local.layout import from_storage as from_storage
 from neurosim.nn.ops.local.layout import to_storage as to_storage
 from neurosim.nn.ops.local.matmul import local_matmul
 from neurosim.nn.ops.local.naive import local_naive
+from neurosim.nn.ops.transforms import looked_into
 
 BACKENDS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {
     "naive": local_naive,
@@ -70,18 +69,6 @@ def _check_operands(x: Tensor, weight: Tensor, geometry: Geometry) -> None:
         )
 
 
-def _looked_into(*operands: Tensor) -> bool:
-    """Whether torch differentiates forward or by torch.func, which only its own operators know."""
-    if torch.compiler.is_compiling():
-        return False
-    levels = _functorch.get_interpreter_stack() or ()
-    if any(level.key() != _functorch.TransformType.Vmap for level in levels):
-        return True
-    if forward_ad._current_level < 0:
-        return False
-    return any(forward_ad.unpack_dual(operand).tangent is not None for operand in operands)
-
-
 def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = "auto") -> Tensor:
     """y[n, o, p]: input (N, C, *input) seen through filters (*output, O, C / groups, *kernel).
 
@@ -91,7 +78,7 @@ def local_product(x: Tensor, weight: Tensor, geometry: Geometry, backend: str = 
     check_backend(backend)
     check_dtype(x.dtype)
     _check_operands(x, weight, geometry)
-    if backend != "naive" and _looked_into(x, weight):
+    if backend != "naive" and looked_into(x, weight):
         if backend != "auto":
             raise InvalidArgument(
                 f'backend "{backend}" cannot run: it is unknown to torch.func and to derivatives '

@@ -10,15 +10,17 @@ the bases and the combining weights. For combining weights that all examples sha
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from neurosim.nn.ops.local.geometry import Band, Geometry, bands
 from neurosim.nn.ops.local.layout import is_channels_last, new_activation, new_sum
+from neurosim.nn.ops.low_rank.naive import low_rank_naive
+from neurosim.nn.ops.transforms import backward_of
 
 BAND = {"cpu": 2**22}  # bytes that the filters of a band, or its patches, may have
 ELSEWHERE = 2**28
@@ -29,6 +31,13 @@ def low_rank_local(x: Tensor, combining: Tensor, bases: Tensor, geometry: Geomet
     shared = combining.flatten(1).t()  # (positions, K)
     flat = bases.permute(0, 3, 4, 2, 1).flatten(1, 3)  # (K, taps C, O)
     return _Local.apply(x, shared, flat.contiguous(), geometry)  # type: ignore[return-value]
+
+
+def _reference(x: Tensor, combining: Tensor, bases: Tensor, geometry: Geometry) -> Tensor:
+    """The same for operands as `_Local` has them."""
+    tables = combining.t().unflatten(1, geometry.output_size)
+    banks = bases.unflatten(1, (*geometry.kernel_size, -1)).permute(0, 4, 3, 1, 2)
+    return low_rank_naive(x, tables, banks, geometry)
 
 
 class _Local(torch.autograd.Function):
@@ -47,8 +56,9 @@ class _Local(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # its derivatives are wanted as well
+            return backward_of(partial(_reference, geometry=ctx.geometry), ctx, grad)
         (x, combining, bases), needed = ctx.saved_tensors, ctx.needs_input_grad
         to_x = new_sum(x) if needed[0] else None  # bands overlap
         to_combining = torch.zeros_like(combining) if needed[1] else None

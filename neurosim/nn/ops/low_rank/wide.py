@@ -9,15 +9,17 @@ cache, and computed again in the backward pass, where the combining weights' gra
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from neurosim.nn.ops.local.geometry import Geometry
 from neurosim.nn.ops.local.layout import is_channels_last, new_activation, new_sum
+from neurosim.nn.ops.low_rank.naive import low_rank_naive
+from neurosim.nn.ops.transforms import backward_of
 
 CHUNK = {"cpu": 2**22}  # bytes that the K-fold output of a chunk may have
 ELSEWHERE = 2**28
@@ -44,8 +46,10 @@ class _Wide(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # its derivatives are wanted as well
+            reference = partial(low_rank_naive, geometry=ctx.geometry)
+            return backward_of(reference, ctx, grad)
         (x, combining, bases), geometry = ctx.saved_tensors, ctx.geometry
         needed = ctx.needs_input_grad
         to_x = torch.empty_like(x) if needed[0] else None
