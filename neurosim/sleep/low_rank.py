@@ -42,6 +42,8 @@ def check_low_rank(layer: LowRankLocal2d, name: str, sleep: Any) -> None:
         wrong = "sharing", layer.sharing, '"row", "column" or "position" with "softmax"'
     elif layer.sharing != "position" and sleep.border == "exclude":
         wrong = "border", sleep.border, f'"share" for combining weights by {layer.sharing}'
+    elif getattr(layer, "present_inputs", None) is not None:
+        wrong = "connections", "some absent", "all present, for positions to see the same"
     elif sleep.scaling is not None:
         wrong = "scaling", sleep.scaling, "None, for banks have no position"
     if wrong:

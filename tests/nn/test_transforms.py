@@ -40,7 +40,7 @@ def test_forward_mode(kind: str) -> None:
     moved.load_state_dict({**layer.state_dict(), "weight": layer.weight + step})
     by_weight = moved(x) - layer(x)
 
-    _, found = torch.func.jvp(layer, (x,), (v,))
+    found = torch.func.jvp(layer, (x,), (v,))[1]
     torch.testing.assert_close(found, by_input)
     with forward_ad.dual_level():
         out = layer(forward_ad.make_dual(x, v))
@@ -48,7 +48,7 @@ def test_forward_mode(kind: str) -> None:
     weights = dict(layer.named_parameters())
     steps = {n: step if n == "weight" else torch.zeros_like(p) for n, p in weights.items()}
     call = lambda values: torch.func.functional_call(layer, values, (x,))  # noqa: E731
-    _, found = torch.func.jvp(call, (weights,), (steps,))
+    found = torch.func.jvp(call, (weights,), (steps,))[1]
     torch.testing.assert_close(found, by_weight)
 
 
@@ -78,7 +78,7 @@ def test_a_network_of_layers() -> None:
         torch.randn(2, 1, 6, 6, dtype=torch.float64),
         torch.randn(2, 1, 6, 6, dtype=torch.float64),
     )
-    _, found = torch.func.jvp(network, (x,), (v,))
+    found = torch.func.jvp(network, (x,), (v,))[1]
     torch.testing.assert_close(found, torch.autograd.functional.jvp(network, x, v)[1])
 
 
@@ -132,7 +132,7 @@ def test_low_rank_forward_mode(kind: str) -> None:
     layer, x = low_rank(kind)
     layer.form = "auto"
     v = torch.randn_like(x)
-    _, found = torch.func.jvp(layer, (x.detach(),), (v,))
+    found = torch.func.jvp(layer, (x.detach(),), (v,))[1]
     torch.testing.assert_close(found, torch.autograd.functional.jvp(layer, x.detach(), v)[1])
     if kind != "by input":
         layer.form = kind

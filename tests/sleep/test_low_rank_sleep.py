@@ -10,6 +10,7 @@ from torch import nn
 
 from neurosim.errors import InvalidArgument
 from neurosim.nn import Bank, LocallyConnected2d, LowRankLocal2d
+from neurosim.nn.masked import sever_inputs
 from neurosim.sleep import Circuit, Hebbian, Instant, Sleep, share, share_moments
 from neurosim.sleep.layers import slept_parameters
 
@@ -126,3 +127,11 @@ def test_refused(layer: dict[str, Any], sleep: dict[str, Any], message: str) -> 
         with pytest.raises(InvalidArgument, match=message):
             attempt(made)
     assert all(torch.equal(p, before[name]) for name, p in made.named_parameters())
+
+
+def test_absent_inputs_are_refused() -> None:
+    """Positions would see different parts of the same filters."""
+    layer = random_layer(sharing="position", padding=1)
+    sever_inputs(layer, 0.3)
+    with pytest.raises(InvalidArgument, match="connections of low-rank layer 'layer' must be all"):
+        share(layer)
