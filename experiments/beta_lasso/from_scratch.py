@@ -32,9 +32,10 @@ from torch import nn
 
 from experiments.beta_lasso.measures import accuracy, mean_with_interval
 from experiments.beta_lasso.setting import Lasso, first_and_last
-from experiments.networks import restore
-from experiments.report import Report, results_folder, table
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.common.networks import restore
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, results_folder, table
+from experiments.common.variants import Variant, report, run_variants
 from neurosim.errors import require
 from neurosim.nn import Dense, arrange, restrict, to_local
 from neurosim.nn.arrange import assign, covered, magnitude

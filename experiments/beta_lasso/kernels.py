@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from experiments.beta_lasso.measures import remains, remains_table, write_remains
 from experiments.beta_lasso.setting import Lasso
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant, report, run_variants
 from neurosim.errors import require
 from neurosim.training import NetworkSettings
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from analysis.bounds import Description, describe_run
 from analysis.statistics import t_interval
-from experiments.networks import restore
-from experiments.report import table
-from experiments.training import Outcome
+from experiments.common.networks import restore
+from experiments.common.result import table
+from experiments.common.variants import Outcome
 from neurosim.data import Loader
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader

@@ -15,8 +15,9 @@ from analysis import figures
 from analysis.training.nonzeros import left_over_time
 from experiments.beta_lasso.measures import remains, remains_table, write_remains
 from experiments.beta_lasso.setting import Lasso, first_and_last
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant, report, run_variants
 from neurosim.models import shallow
 from neurosim.models.connect import Connectivity
 from neurosim.optim.groups import layer_weights

@@ -19,8 +19,9 @@ import torch
 
 from experiments.beta_lasso.measures import accuracy
 from experiments.beta_lasso.setting import Lasso
-from experiments.report import Report, table
-from experiments.training import Outcome, TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Outcome, Variant, report, run_variants
 from neurosim.errors import require
 from neurosim.models import deep, perceptron, shallow
 from neurosim.training import Place

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from experiments.beta_lasso.published import cells
-from experiments.training import TrainingOptions, Variant
+from experiments.common.options import TrainingOptions
+from experiments.common.variants import Variant
 from neurosim.errors import require
 from neurosim.training import (
     DataSettings,

@@ -24,8 +24,9 @@ from experiments.beta_lasso.measures import (
 )
 from experiments.beta_lasso.published import COLUMNS, cells
 from experiments.beta_lasso.setting import Lasso, first_and_last
-from experiments.report import Report, results_folder, table
-from experiments.training import Outcome, TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, results_folder, table
+from experiments.common.variants import Outcome, Variant, report, run_variants
 from neurosim.errors import require
 from neurosim.training import Place, TrainSettings
 

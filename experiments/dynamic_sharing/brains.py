@@ -27,9 +27,10 @@ from analysis.benchmark.form import Benchmark
 from analysis.benchmark.scoring import Candidate, Network, Score, pixels, score
 from analysis.representations.activations import Extraction, block_names
 from analysis.statistics import t_interval
-from experiments.networks import Description, restore
-from experiments.report import Report, table
-from experiments.training import TrainingOptions, Variant, run_variants
+from experiments.common.networks import Description, restore
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Variant, run_variants
 from neurosim.data.sources import data_folder
 from neurosim.progress import StatusLine
 from neurosim.training import (

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant, report, run_variants
 from experiments.dynamic_sharing.published import cell
 from experiments.dynamic_sharing.table1 import check_intervals
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
 from neurosim.training import (
     DataSettings,
     NetworkSettings,

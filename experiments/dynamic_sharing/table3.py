@@ -27,9 +27,9 @@ from analysis.benchmark.form import Benchmark
 from analysis.benchmark.scoring import Candidate, Network, Score, Scoring, pixels, score
 from analysis.representations.activations import Extraction, block_names
 from analysis.representations.stimuli import View
-from experiments.networks import candidate
-from experiments.report import Report, results_folder, table
-from experiments.score import report
+from experiments.commands.score import report
+from experiments.common.networks import candidate
+from experiments.common.result import Report, results_folder, table
 from neurosim.data.sources import data_folder
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import resnet18

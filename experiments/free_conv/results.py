@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from analysis import figures
 from analysis.statistics import t_interval
 from analysis.training import TrainingCurves
+from experiments.common.result import Report, table
 from experiments.free_conv.protocol import FreeOptions, Result, evaluations
 from experiments.free_conv.published import Key, published
-from experiments.report import Report, table
 
 Array = NDArray[np.float64]
 

@@ -28,9 +28,9 @@ import numpy as np
 
 from analysis.statistics import t_interval
 from analysis.training import TrainingCurves, figures
+from experiments.common.result import Report, table
 from experiments.free_conv.protocol import Cell, FreeOptions, Result, run_cells
 from experiments.free_conv.results import over_epochs, report
-from experiments.report import Report, table
 from neurosim.errors import require
 from neurosim.training import SleepSettings, TrainSettings
 

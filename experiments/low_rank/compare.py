@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
 from experiments.low_rank.study import Found, Study
 from experiments.low_rank.sweeps import by_rank, run_sweep
-from experiments.report import Report
-from experiments.training import TrainingOptions
 from neurosim.errors import InvalidArgument
 from neurosim.models.lrlc import DEPTHS
 

@@ -25,8 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis import figures
 from analysis.training.figures import Point, against
+from experiments.common.options import RunOptions
+from experiments.common.result import Report, results_folder, table
 from experiments.performance.measure import peak_memory
-from experiments.report import Report, RunOptions, results_folder, table
 from neurosim.errors import require
 from neurosim.models import lrlc
 from neurosim.nn import to_local

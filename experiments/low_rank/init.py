@@ -6,10 +6,10 @@ matters.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
 from experiments.low_rank.compare import run_comparison
 from experiments.low_rank.study import Study
-from experiments.report import Report
-from experiments.training import TrainingOptions
 
 
 def run(study: Study, options: TrainingOptions) -> Report:

@@ -6,10 +6,10 @@ are less accurate, and so are locally connected layers, which have more.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
 from experiments.low_rank.study import Found, Study
 from experiments.low_rank.sweeps import run_sweep
-from experiments.report import Report
-from experiments.training import TrainingOptions
 from neurosim.training.build import build_data, build_network
 
 ROWS = ("conv", "bias-3", "low-rank-3", "input-dependent-3", "wide-3", "local-3")

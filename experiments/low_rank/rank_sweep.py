@@ -7,10 +7,10 @@ combining weights depend on the input.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
 from experiments.low_rank.study import Study
 from experiments.low_rank.sweeps import by_rank, line_of, run_sweep
-from experiments.report import Report
-from experiments.training import TrainingOptions
 from neurosim.models.lrlc import DEPTHS
 
 LAYERS = ("bias", "low-rank")

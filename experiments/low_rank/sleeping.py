@@ -21,10 +21,11 @@ from torch import nn
 from analysis import figures
 from analysis.training.figures import Point, against
 from analysis.trajectories.spectra import spectrum
+from experiments.common.networks import restore
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import run_variants
 from experiments.dynamic_sharing.digits import variants
-from experiments.networks import restore
-from experiments.report import Report, table
-from experiments.training import TrainingOptions, run_variants
 from neurosim.data import Loader
 from neurosim.errors import require
 from neurosim.nn import LocallyConnected2d, to_low_rank

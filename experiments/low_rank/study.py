@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Outcome, Variant, run_variants
 from experiments.low_rank.published import cell
-from experiments.report import Report, table
-from experiments.training import Outcome, TrainingOptions, Variant, run_variants
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.models.lrlc import DEPTHS, Depth, Layer
 from neurosim.training import (

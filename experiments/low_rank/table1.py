@@ -6,9 +6,9 @@ ones, best with it at the third; already a bias that varies in space helps.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
 from experiments.low_rank.study import Study, run_table
-from experiments.report import Report
-from experiments.training import TrainingOptions
 from neurosim.models.lrlc import DEPTHS
 
 ROWS = ("conv", *(f"{layer}-{depth}" for layer in ("bias", "low-rank") for depth in DEPTHS))

@@ -7,9 +7,9 @@ depth. `--rows fc` adds the fully connected head of Supp. Tables 2 to 4.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
 from experiments.low_rank.study import Study, run_table
-from experiments.report import Report
-from experiments.training import TrainingOptions
 
 ROWS = ("low-rank-3", "coord", "local-1", "local-2", "local-3", "wide-3")
 

@@ -6,9 +6,9 @@ better than fixed ones; where they are (MNIST, CelebA) they help little or harm.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
 from experiments.low_rank.study import Study, run_table
-from experiments.report import Report
-from experiments.training import TrainingOptions
 
 ROWS = ("input-dependent-3", "low-rank-3")
 

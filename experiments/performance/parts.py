@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
+from experiments.common.result import as_json, table
 from experiments.performance.machine import machine
-from experiments.report import as_json, table
 from neurosim.errors import InvalidArgument, require
 
 T = TypeVar("T")

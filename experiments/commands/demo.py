@@ -6,10 +6,12 @@ seed: a convolutional network, a locally connected one, and one that sleeps afte
 
 from __future__ import annotations
 
-from experiments.convergence import ConvergenceStudy, run_study
+from experiments.common.convergence import run_study
+from experiments.common.convergence_grid import ConvergenceStudy
+from experiments.common.options import RunOptions, TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import report, run_variants
 from experiments.dynamic_sharing import digits
-from experiments.report import Report, RunOptions
-from experiments.training import TrainingOptions, report, run_variants
 
 STUDY = ConvergenceStudy(kernels=(3,), presentations=3_000, trials=3)
 VARIANTS = ("conv", "lc", "ws1")

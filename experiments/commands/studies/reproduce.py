@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.registry import EXPERIMENTS, load
-from experiments.training import chosen
+from experiments.common.registry import EXPERIMENTS, load
+from experiments.common.variants import chosen
 from neurosim.sweeps.options import Config, arguments
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.common.options import TrainingOptions
+from experiments.common.variants import Outcome, Variant
 from experiments.low_rank import flops, table1, table2, table3
 from experiments.low_rank.published import published
 from experiments.low_rank.study import ROWS, SPLITS, Found, Study, chosen
-from experiments.training import Outcome, TrainingOptions, Variant
 from neurosim.cli import main
 from neurosim.errors import InvalidArgument
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from analysis import collect, figures
 from analysis.sweeps import figures as sweep_figures
 from analysis.sweeps.summary import best_points, choose_metric, over_seeds
-from experiments.report import Report, results_folder, table
-from neurosim.errors import InvalidArgument
+from experiments.common.result import Report, refuse_existing, results_folder, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +27,7 @@ def analyze_study(
     targets = {kind: stem.with_name(f"{name}-{kind}") for kind in ("map", "lines")}
     path = stem.with_name(f"{name}.csv")
     taken = [p for t in targets.values() for p in figures.figure_paths(t)]
-    existing = [p for p in (path, *taken) if p.exists()]
-    if existing and not overwrite:
-        raise InvalidArgument(f"{existing[0]} exists already: choose another --out, or pass "
-                              "--overwrite")  # fmt: skip
+    refuse_existing([path, *taken], overwrite=overwrite)
     points.to_csv(path, lineterminator="\n")
     drawn = []
     for kind, draw in (("map", sweep_figures.heat_maps), ("lines", sweep_figures.lines)):

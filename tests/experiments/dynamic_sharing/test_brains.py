@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from analysis.benchmark.scoring import Score
+from experiments.common.options import TrainingOptions
 from experiments.dynamic_sharing.brains import Brains, report, rows, run, variants
-from experiments.training import TrainingOptions
 from neurosim.data.errors import DataError
 from neurosim.errors import InvalidArgument
 

@@ -11,9 +11,10 @@ from analysis.report.markup import Markup
 from analysis.training import TrainingCurves, training_curves
 from analysis.trajectories.filters import RADII
 from analysis.trajectories.series import Wanted
-from experiments.analyze import run_files
-from experiments.report import Report, results_folder
-from neurosim.errors import InvalidArgument, require
+from experiments.commands.analyze import run_files
+from experiments.common.options import check_name
+from experiments.common.result import Report, refuse_existing, results_folder
+from neurosim.errors import require
 from neurosim.progress import StatusLine
 from neurosim.recording import RunReader
 
@@ -45,15 +46,14 @@ class ReportOptions:
 
     def check(self) -> None:
         """Refuse values that make no sense."""
-        valid = Path(self.name).name == self.name and self.name not in ("", "..")
-        require(valid, "--name", self.name, "a file name without folders")
+        check_name(self.name)
         require(len(self.radii) > 0, "--radii", self.radii, "at least one")
         require(1 <= self.snapshots <= 100, "--snapshots", self.snapshots, "from 1 to 100")
         require(1 <= self.channels <= 64, "--channels", self.channels, "from 1 to 64")
         Wanted(radii=self.radii).check()
 
 
-def html_report(runs: tuple[Path, ...], options: ReportOptions) -> Report:
+def run(runs: tuple[Path, ...], options: ReportOptions) -> Report:
     """One self-contained HTML page: open it in any browser, also without a network.
 
     Learning curves, SNR of every layer with sleeps marked, filters as pictures with a time
@@ -68,8 +68,7 @@ def html_report(runs: tuple[Path, ...], options: ReportOptions) -> Report:
     files = run_files(runs)
     folder = results_folder(options.out, options.name)
     path = folder / f"{options.name}.html"
-    if path.exists() and not options.overwrite:
-        raise InvalidArgument(f"{path} exists already: choose another --out, or pass --overwrite")
+    refuse_existing([path], overwrite=options.overwrite)
     settings = PageSettings(
         options.layers, options.radii, options.snapshots, channels=options.channels
     )
@@ -78,12 +77,12 @@ def html_report(runs: tuple[Path, ...], options: ReportOptions) -> Report:
     trained: dict[str, TrainingCurves] = {}
     for label, file in files.items():
         line.update(lambda file=file: f"reading {file}")
-        with RunReader(file) as run:
-            if run.kind == "convergence":
-                sections[label] = study_section(run, convergence_curves(run))
+        with RunReader(file) as opened:
+            if opened.kind == "convergence":
+                sections[label] = study_section(opened, convergence_curves(opened))
             else:
-                trained[label] = training_curves(run)
-                sections[label] = training_section(run, trained[label], settings)
+                trained[label] = training_curves(opened)
+                sections[label] = training_section(opened, trained[label], settings)
     line.clear()
     path.write_text(page(options.title, overview(trained), sections), encoding="utf-8")
     size = path.stat().st_size

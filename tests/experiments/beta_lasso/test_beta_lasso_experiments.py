@@ -14,7 +14,7 @@ from experiments.beta_lasso import filters, kernels, nonzeros, scaling, table1, 
 from experiments.beta_lasso.measures import accuracy, mean_with_interval
 from experiments.beta_lasso.published import cells, published
 from experiments.beta_lasso.setting import Lasso, first_and_last
-from experiments.training import TrainingOptions
+from experiments.common.options import TrainingOptions
 from neurosim.cli import main
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader

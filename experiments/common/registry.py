@@ -68,8 +68,15 @@ EXPERIMENTS = {
 
 
 EXPORTS = {
-    "brainscore": Entry("brainscore:run", "a model plugin folder in the form Brain-Score accepts"),
+    "brainscore": Entry(
+        "commands.export:run", "a model plugin folder in the form Brain-Score accepts"
+    ),
 }
+
+
+def command(name: str) -> Entry:
+    """A command, by the name of its module."""
+    return Entry(f"commands.{name}:run", "")
 
 
 def experiment(name: str) -> Callable[..., Any]:

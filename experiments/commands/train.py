@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.training import training_curves
-from experiments.report import Report, results_folder
-from experiments.training import Outcome, Variant, report
-from neurosim.errors import InvalidArgument, require
+from experiments.common.options import check_name, check_resumption, check_seeds
+from experiments.common.result import Report, results_folder
+from experiments.common.variants import Outcome, Variant, report
+from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader
 from neurosim.training import (
     DataSettings,
@@ -50,16 +51,9 @@ class TrainOptions:
 
     def check(self) -> None:
         """Refuse values that make no sense."""
-        valid = Path(self.name).name == self.name and self.name not in ("", "..")
-        require(valid, "--name", self.name, "a file name without folders")
-        seeds = self.seeds and all(0 <= seed < 2**63 for seed in self.seeds)
-        require(seeds, "--seeds", self.seeds, "one or more, >= 0 and below 2^63")
-        once = len(set(self.seeds)) == len(self.seeds)
-        require(once, "--seeds", self.seeds, "without repetitions")
-        if self.resume and self.out is None:
-            raise InvalidArgument("--resume needs --out, the folder to go on in")
-        if self.resume and self.overwrite:
-            raise InvalidArgument("--resume and --overwrite exclude each other: give one")
+        check_name(self.name)
+        check_seeds(self.seeds)
+        check_resumption(self.out, resume=self.resume, overwrite=self.overwrite)
 
 
 def run(

@@ -15,8 +15,8 @@ from analysis.benchmark.datasets import DATASETS
 from analysis.benchmark.form import FILE, Benchmark, Recording, read_benchmark
 from analysis.benchmark.scoring import Metric, Network, Score, Scoring, average, score
 from analysis.representations.activations import Extraction
-from experiments.networks import candidate
-from experiments.report import Report, results_folder, table
+from experiments.common.networks import candidate
+from experiments.common.result import Report, results_folder, table
 from neurosim.data.sources import data_folder
 from neurosim.errors import InvalidArgument, require
 from neurosim.progress import StatusLine

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.report import Report, table
-from experiments.studies.converge import spread_axes
-from experiments.studies.find import find_study
+from experiments.commands.studies.converge import spread_axes
+from experiments.commands.studies.find import find_study
+from experiments.common.result import Report, table
 from neurosim.errors import InvalidArgument, require
 from neurosim.progress import duration
 from neurosim.sweeps import (
@@ -44,7 +44,7 @@ class SweepOptions:
     """Print the results as JSON on standard output instead of a table."""
 
 
-def sweep(study: tuple[str, ...], options: SweepOptions, place: Place, job: Job) -> Report | str:
+def run(study: tuple[str, ...], options: SweepOptions, place: Place, job: Job) -> Report | str:
     """Run a study for every combination of values, on all cores, on many machines or on Slurm.
 
     Points that are finished are skipped: the same command goes on with an interrupted sweep.

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from analysis.representations.activations import block_names, check_layers, layer_names
-from experiments.networks import restore
-from experiments.report import results_folder
+from experiments.common.networks import restore
+from experiments.common.result import results_folder
 from neurosim import __version__
 from neurosim.errors import InvalidArgument, require, require_choice
 
@@ -48,7 +48,7 @@ import torch
 from brainscore_vision.model_helpers.activations.pytorch import PytorchWrapper
 
 from analysis.representations.stimuli import read_image
-from experiments.networks import Description
+from experiments.common.networks import Description
 
 HERE = Path(__file__).parent
 LAYERS = {layers}

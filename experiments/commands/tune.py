@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.training import training_curves
+from experiments.commands.sampler import Range, Sampled
+from experiments.commands.studies.train import trained
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, results_folder, table
+from experiments.common.variants import Outcome, Variant, report
 from experiments.dynamic_sharing.digits import variants as digits_variants
-from experiments.dynamic_sharing.sampler import Range, Sampled
 from experiments.dynamic_sharing.table1 import Table1
 from experiments.dynamic_sharing.table1 import variants as table1_variants
 from experiments.dynamic_sharing.table2 import Table2
 from experiments.dynamic_sharing.table2 import variants as table2_variants
-from experiments.report import Report, results_folder, table
-from experiments.studies.train import trained
-from experiments.training import Outcome, TrainingOptions, Variant, report
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.recording import RunReader
 from neurosim.sweeps import How, Job, Place, Point, Study, run_points

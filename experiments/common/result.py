@@ -1,4 +1,4 @@
-"""What every experiment takes and gives: where results go, and what came out."""
+"""What commands and experiments give: a folder of results, and what came out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,45 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.figures import figure_paths
-from neurosim.errors import InvalidArgument, require
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where results go and how much is said on the way."""
-
-    out: Path | None = None
-    """Folder for the run file and figures (default: runs/NAME, or the next free runs/NAME-2)."""
-    seed: int = 0
-    """Seed of everything that is drawn."""
-    threads: int | None = None
-    """Populations simulated at once (default: all cores); results do not depend on it."""
-    overwrite: bool = False
-    """Replace results that are already in the folder."""
-    quiet: bool = False
-    """No progress and no table, only errors."""
-    json: bool = False
-    """Print the results as JSON on standard output instead of a table."""
-
-    def check(self) -> None:
-        """Refuse values that make no sense (not on construction, where tyro would reword it)."""
-        require(0 <= self.seed < 2**63, "--seed", self.seed, ">= 0 and below 2^63")
-        require(self.threads is None or self.threads >= 1, "--threads", self.threads, ">= 1")
-
-    def run_file(self, name: str) -> Path:
-        """NAME.h5 in the folder of results, which is made if need be; refuses to overwrite."""
-        self.check()
-        path = results_folder(self.out, name) / f"{name}.h5"
-        drawn = figure_paths(path.with_suffix(""))
-        taken = [p for p in (path, *drawn) if p.exists()]
-        if taken and not self.overwrite:
-            raise InvalidArgument(
-                f"{taken[0]} exists already: choose another --out, or pass --overwrite"
-            )
-        for figure in drawn:  # a run that is cut short must not keep the old one's
-            figure.unlink(missing_ok=True)
-        return path
+from neurosim.errors import InvalidArgument
 
 
 def results_folder(out: Path | None, name: str) -> Path:
@@ -78,6 +41,13 @@ def results_folder(out: Path | None, name: str) -> Path:
             f"--out must be a folder that can be written to, got {str(folder)!r}: {problem}"
         )
     return folder
+
+
+def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse to replace results unasked."""
+    taken = next((path for path in paths if path.exists()), None)
+    if taken is not None and not overwrite:
+        raise InvalidArgument(f"{taken} exists already: choose another --out, or pass --overwrite")
 
 
 def _make_numbered(path: Path) -> Path:

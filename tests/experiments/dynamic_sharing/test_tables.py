@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.dynamic_sharing import digits, table1, table2, tune
+from experiments.commands import tune
+from experiments.common.options import TrainingOptions
+from experiments.common.variants import Outcome, run_variants
+from experiments.dynamic_sharing import digits, table1, table2
 from experiments.dynamic_sharing.published import published
 from experiments.dynamic_sharing.sleep import SleepStudy, one_sleep
 from experiments.dynamic_sharing.sleep import variants as sleep_variants
-from experiments.training import Outcome, TrainingOptions, run_variants
 from neurosim.cli import main
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader, Status

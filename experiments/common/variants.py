@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -16,98 +16,13 @@ from torch import nn
 from analysis import figures
 from analysis.training import TrainingCurves, training_curves
 from analysis.training import figures as training_figures
-from experiments.jobs import Job, run_jobs
-from experiments.report import Report, results_folder, table
-from neurosim.errors import InvalidArgument, require, require_choice
+from experiments.common.jobs import Job, run_jobs
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, results_folder, table
+from neurosim.errors import require_choice
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings
 from neurosim.training.checkpoint import check_same
-from neurosim.training.distributed import choose_device
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What to train on, how long, and where results go."""
-
-    dataset: str | None = None
-    """Data set (default: the experiment's own)."""
-    data: Path | None = None
-    """Folder of the official files (default: $NEUROSIM_DATA)."""
-    epochs: int | None = None
-    """Passes over the training images (default: the experiment's own)."""
-    subset: int | None = None
-    """Train on so many images only, the same number of each class."""
-    test_subset: int | None = None
-    """Evaluate on the first so many images only."""
-    batch_size: int | None = None
-    """Images per step (default: the experiment's own)."""
-    seeds: tuple[int, ...] | None = None
-    """Seeds, one run each (default: the experiment's own)."""
-    variants: tuple[str, ...] | None = None
-    """Rows of the table to train (default: all)."""
-    device: str = "auto"
-    """cpu, cuda or cuda:N; by default a GPU where there is one."""
-    processes: int = 1
-    """Runs at once, each in a process of its own; they share cores, and take turns with GPUs."""
-    precision: Literal["float32", "bfloat16", "float16"] | None = None
-    """Numbers in which layers compute (default: bfloat16 on a GPU, float32 on a CPU)."""
-    compile: bool = False
-    """Compile networks with torch.compile."""
-    cuda_graphs: bool = False
-    """Replay what was compiled as CUDA graphs: no time is lost to start its many kernels."""
-    step_in_backward: bool = False
-    """Move weights as soon as their gradients are there, and drop those, which saves memory."""
-    out: Path | None = None
-    """Folder for run files, table and figures (default: runs/NAME, or the next free one)."""
-    keep_checkpoints: bool = False
-    """Keep the last checkpoint of finished runs: weights and optimizer."""
-    resume: bool = False
-    """Go on in the folder: finished runs are kept, the others continued."""
-    overwrite: bool = False
-    """Replace results that are already in the folder."""
-    quiet: bool = False
-    """No progress and no table, only errors."""
-    json: bool = False
-    """Print the results as JSON on standard output instead of a table."""
-
-    def check(self) -> None:
-        """Refuse values that make no sense."""
-        for name in ("epochs", "subset", "test_subset", "batch_size", "processes"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, ">= 1")
-        if self.seeds is not None:
-            valid = self.seeds and all(0 <= seed < 2**63 for seed in self.seeds)
-            require(valid, "--seeds", self.seeds, "one or more, >= 0 and below 2^63")
-            once = len(set(self.seeds)) == len(self.seeds)
-            require(once, "--seeds", self.seeds, "without repetitions")
-        if self.resume and self.overwrite:
-            raise InvalidArgument("--resume and --overwrite exclude each other: give one")
-        if self.resume and self.out is None:
-            raise InvalidArgument("--resume needs --out, the folder to go on in")
-
-    def apply(self, settings: TrainSettings) -> TrainSettings:
-        """The settings with what was asked for in place of the experiment's own."""
-        data, wake = replace(settings.data, data=self.data), settings.optimisation
-        if self.dataset is not None:
-            data = replace(data, dataset=self.dataset)
-        if self.subset is not None:
-            data = replace(data, subset=self.subset)
-        if self.test_subset is not None:
-            data = replace(data, test_subset=self.test_subset)
-        if self.batch_size is not None:
-            wake = replace(wake, batch_size=self.batch_size)
-        if self.epochs is not None:
-            wake = replace(wake, epochs=self.epochs)
-        gpu = choose_device(self.device).type == "cuda"
-        precision = self.precision or ("bfloat16" if gpu else "float32")
-        wake = replace(
-            wake,
-            precision=precision,
-            compile=self.compile,
-            cuda_graphs=self.cuda_graphs,
-            step_in_backward=self.step_in_backward,
-        )
-        return replace(settings, data=data, optimisation=wake)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from analysis.convergence.snr import convergence_curves
+from experiments.common.options import RunOptions
+from experiments.common.registry import EXPERIMENTS, experiment
 from experiments.dynamic_sharing import theorem1
-from experiments.registry import EXPERIMENTS, experiment
-from experiments.report import RunOptions
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.registry import EXPERIMENTS
+from experiments.common.registry import EXPERIMENTS
 from neurosim.errors import require_choice
 from neurosim.sweeps import Study
 from neurosim.sweeps.options import Option, options_of
@@ -27,15 +27,15 @@ def find_study(words: Sequence[str]) -> Study:
     require_choice("STUDY", " ".join(names), ("converge", "train", *EXPERIMENTS))
     (name,) = names
     if name == "converge":  # whose workers need no torch
-        from experiments.studies.converge import Converge, check, converge_point
+        from experiments.commands.studies.converge import Converge, check, converge_point
 
         return Study(name, _options(converge_point), Converge(), check=check)
     if name == "train":
-        from experiments.studies.train import Train
+        from experiments.commands.studies.train import Train
 
         runner = Train()
         return Study(name, _options(runner.function), runner, alone=True, check=runner.check)
-    from experiments.studies.reproduce import Reproduce
+    from experiments.commands.studies.reproduce import Reproduce
 
     experiment = Reproduce(name)
     options = _options(experiment.function)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.common.registry import EXPERIMENTS
 from experiments.free_conv import fig_c, routes
 from experiments.free_conv.protocol import STRENGTHS, Cell, FreeOptions, cells, settings_of
 from experiments.free_conv.published import published
-from experiments.registry import EXPERIMENTS
 from neurosim.cli import main
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader, Status

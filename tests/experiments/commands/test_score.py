@@ -18,10 +18,10 @@ from torch import nn
 from analysis.benchmark.form import Benchmark, Dissimilarities, Recording
 from analysis.benchmark.scoring import pixels
 from analysis.representations.stimuli import Pictures
-from experiments.brainscore import ExportOptions, export
+from experiments.commands.export import ExportOptions, export
+from experiments.commands.score import ScoreOptions, distinct, find_benchmark, run
+from experiments.common.networks import Description, candidate, restore
 from experiments.dynamic_sharing import table3
-from experiments.networks import Description, candidate, restore
-from experiments.score import ScoreOptions, distinct, find_benchmark, run
 from neurosim.errors import InvalidArgument
 from neurosim.training import (
     DataSettings,

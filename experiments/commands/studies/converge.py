@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.convergence.snr import log_inverse_snr
-from experiments.convergence import AXES, ConvergenceStudy
+from experiments.common.convergence_grid import AXES, ConvergenceStudy
 from neurosim.dynamics import check_setting, simulate_setting
 from neurosim.sweeps.options import Config, arguments
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.training import training_curves
-from experiments import wake_sleep
-from experiments.training import finished
+from experiments.commands.train import run
+from experiments.common.variants import finished
 from neurosim.errors import RunFileError
 from neurosim.recording import RunReader
 from neurosim.sweeps.options import Config, arguments
@@ -23,7 +23,7 @@ class Train:
     @property
     def function(self) -> Callable[..., Any]:
         """The command, whose options these are."""
-        return wake_sleep.run
+        return run
 
     def settings(self, config: Config) -> tuple[TrainSettings, str]:
         """What is trained, and on which device."""
