@@ -110,6 +110,12 @@ def continuations(study: FromScratch, lasso: Lasso, start: Variant) -> list[Vari
     ]
 
 
+def variants(study: FromScratch, options: TrainingOptions, lasso: Lasso) -> list[Variant]:
+    """All that is trained, from its own beginning or from what was learned."""
+    starts = beginnings(lasso, options)
+    return [*starts, *continuations(study, lasso, starts[-1])]
+
+
 def run(study: FromScratch, options: TrainingOptions, lasso: Lasso = SMALL) -> Report:
     """Start fully connected, learn locality by beta-LASSO, then sleep to share weights.
 

@@ -11,8 +11,10 @@ layer, how local the first one's filters are, and the bounds of Theorems 1 and 2
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from analysis.bounds import Description
 from experiments.beta_lasso.measures import (
@@ -52,9 +54,15 @@ class Table2:
 
 
 def variants(
-    study: Table2, lasso: Lasso, options: TrainingOptions, chosen: dict[float, float]
+    study: Table2,
+    lasso: Lasso,
+    options: TrainingOptions,
+    chosen: Mapping[float, float] = MappingProxyType({}),
 ) -> list[Variant]:
-    """S-CONV, S-LOCAL, 3-FC and S-FC by SGD, then S-FC by beta-LASSO with the chosen penalties."""
+    """S-CONV, S-LOCAL, 3-FC and S-FC by SGD, then S-FC by beta-LASSO.
+
+    Penalties are those that were `chosen` by beta, and --l1 for the others.
+    """
     base = lasso.base(options)
     others = [("shallow", "conv"), ("shallow", "local"), ("perceptron", "dense")]
     rows = [lasso.row(model, kind, base) for model, kind in others]

@@ -63,6 +63,11 @@ def variants(settings: Table2, options: TrainingOptions) -> list[Variant]:
     return rows
 
 
+def variants_conv_first(options: TrainingOptions) -> list[Variant]:
+    """lc, and lc with sleep every n batches, behind a convolutional first layer."""
+    return variants(Table2(conv_first=True), options)
+
+
 def run(table: Table2, options: TrainingOptions) -> Report:
     """Table 2: conv, lc and lc with sleep on ImageNet; with --conv-first Table 13.
 

@@ -24,8 +24,8 @@ from analysis.trajectories.spectra import spectrum
 from experiments.common.networks import restore
 from experiments.common.options import TrainingOptions
 from experiments.common.result import Report, table
-from experiments.common.variants import run_variants
-from experiments.dynamic_sharing.digits import variants
+from experiments.common.variants import Variant, chosen, run_variants
+from experiments.dynamic_sharing import digits
 from neurosim.data import Loader
 from neurosim.errors import require
 from neurosim.nn import LocallyConnected2d, to_low_rank
@@ -88,6 +88,11 @@ def approximate(
     )
 
 
+def variants(sleeping: Sleeping, options: TrainingOptions) -> list[Variant]:
+    """Networks of translated digits: those asked for, by default the locally connected ones."""
+    return chosen(digits.variants(options), options.variants or ROWS)
+
+
 def run(sleeping: Sleeping, options: TrainingOptions) -> Report:
     """Accuracy and error of networks with and without sleep, at the best approximation of a rank.
 
@@ -96,9 +101,9 @@ def run(sleeping: Sleeping, options: TrainingOptions) -> Report:
         options: What to train on, how long, and where results go.
     """
     sleeping.check()
-    chosen = [v for v in variants(options) if v.name in (options.variants or ROWS)]
+    rows_of = variants(sleeping, options)
     options = replace(options, keep_checkpoints=True)
-    folder, outcomes = run_variants("lrlc-sleeping", chosen, options, range(3))
+    folder, outcomes = run_variants("lrlc-sleeping", rows_of, options, range(3))
     found = [
         approximate(
             outcome.variant.name,
@@ -112,7 +117,7 @@ def run(sleeping: Sleeping, options: TrainingOptions) -> Report:
     ]
     path = _write_csv(folder / "lrlc-sleeping.csv", found)
     by_variant = {
-        name: [f for f in found if f.variant == name] for name in (v.name for v in chosen)
+        name: [f for f in found if f.variant == name] for name in (v.name for v in rows_of)
     }
     lines = {
         name: [_point(rank, [f.top1[rank] for f in runs]) for rank in sleeping.ranks]

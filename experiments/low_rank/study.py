@@ -176,9 +176,9 @@ def chosen(found: Sequence[Found]) -> list[Found]:
     return list(best.values())
 
 
-def run_table(name: str, rows: Sequence[str], study: Study, options: TrainingOptions) -> Report:
+def run_table(name: str, variants: Sequence[Variant], options: TrainingOptions) -> Report:
     """Train, choose ranks, and set measured beside published accuracies (mean +- SE)."""
-    folder, found = train_all(name, study.variants(rows, options), options)
+    folder, found = train_all(name, variants, options)
     best = chosen(found)
     header = ["network", "rank", "runs", *SPLITS, *(f"paper {split}" for split in SPLITS)]
     lines = []

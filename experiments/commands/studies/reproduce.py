@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.common.registry import EXPERIMENTS, load
+from experiments.common.registry import EXPERIMENTS, load, variants_of
 from experiments.common.variants import chosen
 from neurosim.sweeps.options import Config, arguments
 
@@ -31,8 +30,7 @@ class Reproduce:
         for group in given.values():
             if callable(check := getattr(group, "check", None)):
                 check()
-        module = sys.modules[self.function.__module__]
-        variants: Any = getattr(module, "variants", None)
+        variants = variants_of(EXPERIMENTS[self.name])
         if thorough and variants is not None:
             for variant in chosen(variants(*given.values()), given["options"].variants):
                 variant.settings.check()
