@@ -87,6 +87,7 @@ def test_one_direction() -> None:
             "neurosim.sweeps",
             "neurosim.recording",
             "neurosim.errors",
+            "neurosim.files",
             "neurosim.progress",
         },
         "analysis": {

@@ -58,7 +58,7 @@ def run(study: Kernels, lasso: Lasso, options: TrainingOptions) -> Report:
     name = "betalasso-kernels"
     folder, outcomes = run_variants(name, variants(study, lasso, options), options, (0,))
     found = report(name, folder, outcomes, {})
-    left = remains(folder, outcomes)
+    left = remains(outcomes)
     write_remains(folder / f"{name}-weights.csv", left)
     found.values["weights"] = [vars(one) for one in left]
     if len(left) < 12:

@@ -42,9 +42,9 @@ def run(lasso: Lasso, options: TrainingOptions) -> Report:
     rows = variants(lasso, options)
     folder, outcomes = run_variants(name, rows, options, (0,))
     found = report(name, folder, outcomes, {})
-    left = remains(folder, outcomes)
+    left = remains(outcomes)
     found.table = write_remains(folder / f"{name}.csv", left)
-    with RunReader(folder / f"{rows[0].name}-seed{outcomes[0].runs[0].seed}.h5") as file:
+    with RunReader(outcomes[0].files[0]) as file:
         about = rows[0].settings.network
         relatives = relatives_sizes(about.channels, about.kernel or 9, *_image(file))
         drawn = left_over_time(file, relatives)

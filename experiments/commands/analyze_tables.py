@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from analysis.convergence.snr import ConvergenceCurves, log_inverse_snr
 from analysis.trajectories.figures import WeightHistory
 from analysis.trajectories.series import sleep_decay
 from experiments.common.result import table
+from neurosim import files
 
 # Measures in the printed table and their headings there.
 COLUMNS = {
@@ -38,16 +39,14 @@ def write_csv(
     histories: Mapping[str, WeightHistory],
 ) -> Path:
     """One row for every run, layer (or setting), time and quantity."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["run", "seed", "series", "source", "time", "quantity", "value"])
-        for label, study in studies.items():
-            for row in _study_rows(study):
-                writer.writerow([label, "", *row])
-        for label, history in histories.items():
-            for row in _history_rows(history):
-                writer.writerow([label, history.curves.seed, *row])
-    return path
+    header = ["run", "seed", "series", "source", "time", "quantity", "value"]
+    equalised = ((label, "", *row) for label, s in studies.items() for row in _study_rows(s))
+    trained = (
+        (label, history.curves.seed, *row)
+        for label, history in histories.items()
+        for row in _history_rows(history)
+    )
+    return files.write_csv(path, header, itertools.chain(equalised, trained))
 
 
 Row = tuple[str, str, float, str, str]  # series, source, time, quantity, value

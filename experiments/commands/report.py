@@ -15,6 +15,7 @@ from experiments.commands.analyze import run_files
 from experiments.common.options import check_name
 from experiments.common.result import Report, refuse_existing, results_folder
 from neurosim.errors import require
+from neurosim.files import write_text
 from neurosim.progress import StatusLine
 from neurosim.recording import RunReader
 
@@ -84,7 +85,7 @@ def run(runs: tuple[Path, ...], options: ReportOptions) -> Report:
                 trained[label] = training_curves(opened)
                 sections[label] = training_section(opened, trained[label], settings)
     line.clear()
-    path.write_text(page(options.title, overview(trained), sections), encoding="utf-8")
+    write_text(path, page(options.title, overview(trained), sections))
     size = path.stat().st_size
     lines = [f"report    {path}, {size / 2**20:.1f} MiB; open it in a browser"]
     return Report(options.name, folder, [], lines, {"page": str(path), "bytes": size})

@@ -9,6 +9,7 @@ from analysis import collect, figures
 from analysis.sweeps import figures as sweep_figures
 from analysis.sweeps.summary import best_points, choose_metric, over_seeds
 from experiments.common.result import Report, refuse_existing, results_folder, table
+from neurosim.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,8 @@ def analyze_study(
     path = stem.with_name(f"{name}.csv")
     taken = [p for t in targets.values() for p in figures.figure_paths(t)]
     refuse_existing([path, *taken], overwrite=overwrite)
-    points.to_csv(path, lineterminator="\n")
+    with replacing(path) as new:
+        points.to_csv(new, lineterminator="\n")
     drawn = []
     for kind, draw in (("map", sweep_figures.heat_maps), ("lines", sweep_figures.lines)):
         if (figure := draw(points, metric)) is not None:

@@ -6,12 +6,10 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.training import training_curves
 from experiments.common.options import check_name, check_resumption, check_seeds
 from experiments.common.result import Report, results_folder
-from experiments.common.variants import Outcome, Variant, report
+from experiments.common.variants import Outcome, Variant, report, run_file
 from neurosim.errors import InvalidArgument
-from neurosim.recording import RunReader
 from neurosim.training import (
     DataSettings,
     NetworkSettings,
@@ -89,9 +87,8 @@ def run(
     if world > 1 and options.out is None:
         raise InvalidArgument("several processes need --out, the folder that they share")
     folder = results_folder(options.out, options.name)
-    runs = []
-    for seed in options.seeds:
-        path = folder / f"{options.name}-seed{seed}.h5"
+    paths = [run_file(folder, options.name, seed) for seed in options.seeds]
+    for seed, path in zip(options.seeds, paths, strict=True):
         place = Place(
             path,
             device=options.device,
@@ -102,11 +99,7 @@ def run(
             keep=options.keep,
         )
         train(replace(settings, seed=seed), place)
-        if rank > 0:  # the first process reports
-            continue
-        with RunReader(path) as file:
-            runs.append(training_curves(file))
-    if rank > 0:
+    if rank > 0:  # the first process reports
         return None
-    outcome = Outcome(Variant(options.name, settings), tuple(runs))
+    outcome = Outcome.read(Variant(options.name, settings), paths)
     return report(options.name, folder, [outcome], {})

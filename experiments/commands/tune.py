@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from analysis.training import training_curves
 from experiments.commands.sampler import Range, Sampled
 from experiments.commands.studies.train import trained
 from experiments.common.options import TrainingOptions
@@ -27,7 +26,6 @@ from experiments.dynamic_sharing.table1 import variants as table1_variants
 from experiments.dynamic_sharing.table2 import Table2
 from experiments.dynamic_sharing.table2 import variants as table2_variants
 from neurosim.errors import InvalidArgument, require, require_choice
-from neurosim.recording import RunReader
 from neurosim.sweeps import How, Job, Place, Point, Study, run_points
 from neurosim.sweeps.grid import config_hash
 from neurosim.sweeps.options import Config
@@ -194,18 +192,17 @@ def run(
 
 def summary(search: Search, folder: Path, points: list[Point], failed: Mapping[str, str]) -> Report:
     """All that was trained, and the best of every network on validation."""
-    runs: dict[str, list[Any]] = {}
+    runs: dict[str, list[Path]] = {}
     rows: dict[str, Variant] = {}
     networks: dict[str, str] = {}
     for point in points:
         variant = search.variant(point.config)
-        with RunReader(folder / "runs" / f"{point.key}.h5") as file:
-            runs.setdefault(variant.name, []).append(training_curves(file))
+        runs.setdefault(variant.name, []).append(folder / "runs" / f"{point.key}.h5")
         rows[variant.name] = variant
         networks[variant.name] = point.config["network"]
     if not rows:
         raise InvalidArgument(f"no network could be trained: {next(iter(failed.values()), '')}")
-    outcomes = [Outcome(variant, tuple(runs[name])) for name, variant in rows.items()]
+    outcomes = [Outcome.read(variant, runs[name]) for name, variant in rows.items()]
     found = report("tune", folder, outcomes, {})
     best: dict[str, tuple[float, str]] = {}
     for outcome in outcomes:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -19,6 +17,7 @@ from analysis.training import figures as training_figures
 from experiments.common.jobs import Job, run_jobs
 from experiments.common.options import TrainingOptions
 from experiments.common.result import Report, results_folder, table
+from neurosim import files
 from neurosim.errors import require_choice
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings
@@ -41,6 +40,16 @@ class Outcome:
 
     variant: Variant
     runs: tuple[TrainingCurves, ...]
+    files: tuple[Path, ...] = ()  # of the runs
+
+    @staticmethod
+    def read(variant: Variant, files: Iterable[Path]) -> Outcome:
+        """From run files."""
+        runs, files = [], tuple(files)
+        for path in files:
+            with RunReader(path) as run:
+                runs.append(training_curves(run))
+        return Outcome(variant, tuple(runs), files)
 
     def last(self, name: str) -> np.ndarray:
         """A quantity at the end of every run."""
@@ -79,7 +88,7 @@ def run_variants(
     jobs = []
     for number, (variant, seed) in enumerate(itertools.product(rows, seeds), start=1):
         place = Place(
-            _run_file(folder, variant, seed),
+            run_file(folder, variant.name, seed),
             device=options.device,
             resume=options.resume,
             overwrite=options.overwrite,
@@ -94,18 +103,26 @@ def run_variants(
     if options.resume:
         jobs = [job for job in jobs if not finished(job.place.run_file, job.settings)]
     run_jobs(jobs, options.processes, quiet=options.quiet)
-    outcomes = []
-    for variant in rows:
-        runs = []
-        for seed in seeds:
-            with RunReader(_run_file(folder, variant, seed)) as run:
-                runs.append(training_curves(run))
-        outcomes.append(Outcome(variant, tuple(runs)))
+    outcomes = [
+        Outcome.read(variant, [run_file(folder, variant.name, seed) for seed in seeds])
+        for variant in rows
+    ]
+    remove_checkpoints(outcomes, options)
     return folder, outcomes
 
 
-def _run_file(folder: Path, variant: Variant, seed: int) -> Path:
-    return folder / f"{variant.name}-seed{seed}.h5"
+def run_file(folder: Path, name: str, seed: int) -> Path:
+    """Where the run of a variant with a seed is."""
+    return folder / f"{name}-seed{seed}.h5"
+
+
+def remove_checkpoints(outcomes: Iterable[Outcome], options: TrainingOptions) -> None:
+    """Clear away what only a resumption needs, unless it is to be kept."""
+    if options.keep_checkpoints:
+        return
+    for outcome in outcomes:
+        for path in outcome.files:
+            Place(path).checkpoints.remove()
 
 
 def report(
@@ -156,16 +173,14 @@ def report(
 def write_csv(path: Path, outcomes: Sequence[Outcome], columns: Mapping[str, str]) -> Path:
     """One row for every run."""
     measured = ["variant", "seed", "epochs", "top1", "top5", "test_loss", "seconds"]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*measured, *(f"published_{column}" for column in columns)])
-        for outcome in outcomes:
-            published = [_or_empty(outcome.variant.published.get(column)) for column in columns]
-            for run in outcome.runs:
-                ends: list[Any] = [run.top1, run.top5, run.test_loss, run.seconds]
-                row = [int(run.epochs[-1]), *(f"{values[-1]:.6g}" for values in ends)]
-                writer.writerow([outcome.variant.name, run.seed, *row, *published])
-    return path
+    rows = []
+    for outcome in outcomes:
+        published = [_or_empty(outcome.variant.published.get(column)) for column in columns]
+        for run in outcome.runs:
+            ends = (run.top1, run.top5, run.test_loss, run.seconds)
+            row = [int(run.epochs[-1]), *(f"{values[-1]:.6g}" for values in ends)]
+            rows.append([outcome.variant.name, run.seed, *row, *published])
+    return files.write_csv(path, [*measured, *(f"published_{c}" for c in columns)], rows)
 
 
 def _or_empty(value: float | None) -> float | str:

@@ -15,6 +15,7 @@ from experiments.beta_lasso.measures import accuracy, mean_with_interval
 from experiments.beta_lasso.published import cells, published
 from experiments.beta_lasso.setting import Lasso, first_and_last
 from experiments.common.options import TrainingOptions
+from experiments.common.variants import Outcome
 from neurosim.cli import main
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader
@@ -123,7 +124,9 @@ def test_filters_with_pixels_in_any_order(capsys: pytest.CaptureFixture[str]) ->
     with RunReader("here/S-FC-sgd-permuted-seed0.h5") as run:
         assert run.config["network"]["permute"] is True
         assert run["locality"].shape == (2, 1, 3, 3)
-    shown = filters._filters(Path("here"), _variant("S-FC-sgd-permuted"), 0)
+    shown = filters._filters(
+        Outcome.read(_variant("S-FC-sgd-permuted"), [Path("here/S-FC-sgd-permuted-seed0.h5")])
+    )
     assert shown.shape == (128, 1, 16, 16)
 
 

@@ -23,11 +23,15 @@ def scored(model: str, raw: float) -> Score:
 
 def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
     """Differences between seeds are larger than the gain, which is the same for each."""
+
+    def of_seeds(model: str, raws: list[float]) -> dict[int | None, list[Score]]:
+        return {seed: [scored(model, raw)] for seed, raw in zip((4, 7, 1), raws, strict=True)}
+
     before, after = [0.1, 0.3, 0.5], [0.2, 0.41, 0.59]
     scores = {
-        "untrained conv": [[scored("untrained conv", raw)] for raw in before],
-        "conv": [[scored("conv", raw)] for raw in after],
-        "pixels": [[scored("pixels", 0.2)]],
+        "untrained conv": of_seeds("untrained conv", before),
+        "conv": of_seeds("conv", after),
+        "pixels": {None: [scored("pixels", 0.2)]},
     }
     found = {row.model: row for row in rows(scores)}
     assert found["conv"].gain == pytest.approx([0.1, 0.11, 0.09])
@@ -39,6 +43,7 @@ def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
     with (tmp_path / "brains.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["model"] for row in table] == ["untrained conv"] * 3 + ["conv"] * 3 + ["pixels"]
+    assert [row["seed"] for row in table] == ["4", "7", "1", "4", "7", "1", ""]
     assert float(table[4]["gain"]) == pytest.approx(0.11)
 
 
