@@ -37,6 +37,7 @@ from experiments.commands.analyze_tables import (
 from experiments.commands.sweep_analysis import analyze_study
 from experiments.common.options import check_name
 from experiments.common.result import Report, refuse_existing, results_folder
+from experiments.common.run_files import run_files, sort_of, why_not
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.progress import StatusLine
 from neurosim.recording import RunReader
@@ -112,12 +113,13 @@ def run(runs: tuple[Path, ...], options: AnalyzeOptions) -> Report:
     histories: dict[str, WeightHistory] = {}
     for label, path in files.items():
         with RunReader(path) as file:
-            if file.kind == "convergence" and "inverse_snr" not in file.names():
-                line.say(f"{path}: {file.config.get('study', 'a study')} has a figure of its own")
-            elif file.kind == "convergence":
-                studies[label] = convergence_curves(file)
-            else:
-                histories[label] = weight_history(file, options, line)
+            match sort_of(file):
+                case "training":
+                    histories[label] = weight_history(file, options, line)
+                case "convergence":
+                    studies[label] = convergence_curves(file)
+                case "other":
+                    line.say(why_not(file))
     line.clear()
     some = studies or histories
     require(some, "runs", [*map(str, files.values())], "of training or of a convergence study")
@@ -135,26 +137,6 @@ def run(runs: tuple[Path, ...], options: AnalyzeOptions) -> Report:
     lines = [*study_lines(ends), *run_lines(trained), *layer_lines(trained)]
     values = {"studies": ends, "runs": trained}
     return Report(options.name, folder, drawn, lines, values, table=path)
-
-
-def run_files(runs: Sequence[Path]) -> dict[str, Path]:
-    """Run files by a short name each; a folder stands for all of its run files."""
-    require(len(runs) > 0, "runs", tuple(map(str, runs)), "one run file or more")
-    paths: list[Path] = []
-    for path in runs:
-        if not path.is_dir():
-            paths.append(path)
-            continue
-        found = sorted(p for p in path.glob("*.h5") if ".seg" not in p.name)
-        require(len(found) > 0, "runs", str(path), "run files or folders with some (*.h5)")
-        paths += found
-    unique = list(dict.fromkeys(paths))
-    labels = [path.stem for path in unique]
-    if len(set(labels)) < len(labels):
-        labels = [f"{path.absolute().parent.name}/{path.stem}" for path in unique]
-    if len(set(labels)) < len(labels):
-        labels = [str(path) for path in unique]
-    return dict(zip(labels, unique, strict=True))
 
 
 def weight_history(run: RunReader, options: AnalyzeOptions, line: StatusLine) -> WeightHistory:

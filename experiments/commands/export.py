@@ -21,6 +21,7 @@ from experiments.common.networks import restore
 from experiments.common.result import results_folder
 from neurosim import __version__
 from neurosim.errors import InvalidArgument, require, require_choice
+from neurosim.files import replacing, write_text
 
 REGIONS = ("V1", "V2", "V4", "IT")
 
@@ -135,7 +136,6 @@ def export(checkpoint: Path, options: ExportOptions) -> Path:
     folder = results_folder(options.out, "brainscore") / identifier
     if folder.exists():
         raise InvalidArgument(f"{folder} exists already: choose another --out or --identifier")
-    folder.mkdir()
     words = {
         "identifier": identifier,
         "version": __version__,
@@ -143,15 +143,17 @@ def export(checkpoint: Path, options: ExportOptions) -> Path:
         "layers": json.dumps(layers),
         "regions": json.dumps(committed) if committed else None,
     }
-    for name, text in {"__init__.py": INIT, "model.py": MODEL, "test.py": TEST}.items():
-        (folder / name).write_text(text.format(**words))
-    (folder / "requirements.txt").write_text(f"neurosim=={__version__}\n")
-    (folder / "network.json").write_text(about.as_json() + "\n")
-    torch.save(module.state_dict(), folder / "weights.pt")
-    if committed:
-        place = folder / "region_layer_map" / f"{identifier}.json"
-        place.parent.mkdir()
-        place.write_text(json.dumps(committed) + "\n")
+    with replacing(folder) as new:
+        new.mkdir()
+        for name, text in {"__init__.py": INIT, "model.py": MODEL, "test.py": TEST}.items():
+            write_text(new / name, text.format(**words))
+        write_text(new / "requirements.txt", f"neurosim=={__version__}\n")
+        write_text(new / "network.json", about.as_json() + "\n")
+        torch.save(module.state_dict(), new / "weights.pt")
+        if committed:
+            place = new / "region_layer_map" / f"{identifier}.json"
+            place.parent.mkdir()
+            write_text(place, json.dumps(committed) + "\n")
     return folder
 
 

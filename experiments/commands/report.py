@@ -11,9 +11,9 @@ from analysis.report.markup import Markup
 from analysis.training import TrainingCurves, training_curves
 from analysis.trajectories.filters import RADII
 from analysis.trajectories.series import Wanted
-from experiments.commands.analyze import run_files
 from experiments.common.options import check_name
 from experiments.common.result import Report, refuse_existing, results_folder
+from experiments.common.run_files import run_files, sort_of, why_not
 from neurosim.errors import require
 from neurosim.files import write_text
 from neurosim.progress import StatusLine
@@ -79,12 +79,16 @@ def run(runs: tuple[Path, ...], options: ReportOptions) -> Report:
     for label, file in files.items():
         line.update(lambda file=file: f"reading {file}")
         with RunReader(file) as opened:
-            if opened.kind == "convergence":
-                sections[label] = study_section(opened, convergence_curves(opened))
-            else:
-                trained[label] = training_curves(opened)
-                sections[label] = training_section(opened, trained[label], settings)
+            match sort_of(opened):
+                case "training":
+                    trained[label] = training_curves(opened)
+                    sections[label] = training_section(opened, trained[label], settings)
+                case "convergence":
+                    sections[label] = study_section(opened, convergence_curves(opened))
+                case "other":
+                    line.say(why_not(opened))
     line.clear()
+    require(sections, "runs", [*map(str, files.values())], "of training or of a convergence study")
     write_text(path, page(options.title, overview(trained), sections))
     size = path.stat().st_size
     lines = [f"report    {path}, {size / 2**20:.1f} MiB; open it in a browser"]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from analysis import figures
-from analysis.benchmark import table as score_table
 from analysis.benchmark.assemblies import read_folder
 from analysis.benchmark.datasets import DATASETS
 from analysis.benchmark.form import FILE, Benchmark, Recording, read_benchmark
-from analysis.benchmark.scoring import Metric, Network, Score, Scoring, average, score
+from analysis.benchmark.scoring import Metric, Network, Scoring, score
 from analysis.representations.activations import Extraction
 from experiments.common.networks import candidate
-from experiments.common.result import Report, results_folder, table
+from experiments.common.result import Report
+from experiments.common.scores import report, scores_folder
 from neurosim.data.sources import data_folder
 from neurosim.errors import InvalidArgument, require
 from neurosim.progress import StatusLine
@@ -49,6 +48,8 @@ class ScoreOptions:
     """Where networks compute."""
     out: Path | None = None
     """Folder for activations, tables and figure (default: runs/score, or the next free one)."""
+    overwrite: bool = False
+    """Replace tables that are already in the folder; activations there are used again."""
     quiet: bool = False
     """No progress and no table, only errors."""
     json: bool = False
@@ -84,7 +85,7 @@ def run(models: tuple[str, ...], options: ScoreOptions) -> Report:
         for name in models
     ]  # fmt: skip
     candidates = distinct(candidates, models)
-    folder = results_folder(options.out, "score")
+    folder = scores_folder("score", options.out, overwrite=options.overwrite)
     line = StatusLine(quiet=options.quiet)
     scores = score(candidates, benchmark, None, settings, folder=folder, tell=line.say)
     return report("score", folder, scores)
@@ -97,31 +98,6 @@ def distinct(candidates: Sequence[Network], texts: Sequence[str]) -> list[Networ
         found if count[found.name] == 1 else replace(found, name=text)
         for found, text in zip(candidates, texts, strict=True)
     ]
-
-
-def report(name: str, folder: Path, scores: Sequence[Score]) -> Report:
-    """A table of models and regions, as text, CSV, LaTeX and figure."""
-    stem = folder / name
-    path = score_table.write_csv(stem.with_suffix(".csv"), scores)
-    latex = stem.with_suffix(".tex")
-    latex.write_text(score_table.latex(scores))
-    drawn = figures.save(score_table.figure(scores), stem)
-    header, *rows = score_table.cells(scores)
-    lines = table(header, rows)
-    if any(score_table.RAW in cell for cell in header):
-        lines.append(score_table.NOTE)
-    detail = [
-        [s.model, s.region, s.layer, s.metric, f"{s.raw:.3f}", f"{s.low:.3f} to {s.high:.3f}",
-         f"{s.ceiling:.3f}", str(s.stimuli)]
-        for s in scores
-    ]  # fmt: skip
-    header = ["model", "region", "layer", "metric", "raw", "95% interval", "ceiling", "stimuli"]
-    lines += ["", *table(header, detail), "", f"LaTeX     {latex}"]
-    values = {
-        "scores": [asdict(found) for found in scores],
-        "average": {model: mean for model, (mean, _) in average(scores).items()},
-    }
-    return Report(name, folder, drawn, lines, values, table=path)
 
 
 def find_benchmark(name: str, data: Path | None = None) -> Benchmark:

@@ -21,7 +21,7 @@ from experiments.common.options import TrainingOptions
 from experiments.common.result import Report, results_folder, table
 from experiments.common.variants import Outcome, Variant, report
 from experiments.dynamic_sharing.digits import variants as digits_variants
-from experiments.dynamic_sharing.table1 import Table1
+from experiments.dynamic_sharing.table1 import Padding, Table1
 from experiments.dynamic_sharing.table1 import variants as table1_variants
 from experiments.dynamic_sharing.table2 import Table2
 from experiments.dynamic_sharing.table2 import variants as table2_variants
@@ -51,8 +51,8 @@ class Tune:
     """Learning rates (default: the paper's, for conv or for local networks)."""
     weight_decays: tuple[float, ...] | None = None
     """Weight decays (default: the paper's, for conv or for local networks)."""
-    padding: int = 4
-    """Pixels of padding."""
+    padding: Padding = 4
+    """Pixels of padding, before a random crop (CIFAR, TinyImageNet)."""
     validation: int | None = None
     """Training images held out (default: 5,000 of CIFAR, 10,000 of ImageNet, else 100)."""
     samples: int | None = None
@@ -89,7 +89,7 @@ def networks(settings: Tune, options: TrainingOptions) -> list[Network]:
     elif dataset == "imagenet":
         rows = table2_variants(Table2(), options)
     else:
-        rows = table1_variants(Table1(settings.padding), options)  # type: ignore[arg-type]
+        rows = table1_variants(Table1(settings.padding), options)
     wanted = options.variants or ("conv", "lc")
     for name in wanted:
         require_choice("--variants", name, [row.name for row in rows])

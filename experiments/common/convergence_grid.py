@@ -141,14 +141,13 @@ class ConvergenceStudy:
     def points(self) -> list[dict[str, Any]]:
         """The grid: one dictionary of axis values per combination."""
         values = [getattr(self, name) for name in AXES.values()]
-        points = []
+        points: dict[tuple[Any, ...], dict[str, Any]] = {}
         for combination in itertools.product(*values):
             point = dict(zip(AXES, combination, strict=True))
             if point["rule"] == "instant":  # which has no rates to give a time scale
                 point |= dict.fromkeys(("tau", "duration", "dt"))
-            if point not in points:
-                points.append(point)
-        return points
+            points[tuple(point.values())] = point
+        return list(points.values())
 
     def setting(self, point: dict[str, Any], trial: int) -> Setting:
         """The population of one combination and trial."""
@@ -212,7 +211,7 @@ class ConvergenceStudy:
                 theory.limit_inverse_snr(gamma, gains, C=C, decay=decay, neurons=point["neurons"])
             )
 
-        limits["eq5"] = limit(theory.Gains(1.0, 0.0))
+        limits["eq5"] = limit(theory.IDEAL)
         if math.isfinite(response.alpha):
             limits["eq25"] = limit(theory.Gains(1.0, 1 / (1 + response.alpha)))
         if isinstance(response, RateCircuit) and stream.independent_zero_mean:

@@ -87,7 +87,9 @@ def test_score_writes_tables_and_figure(trained: Path, benchmark: Path, tmp_path
     json.loads(report.as_json())
     assert "95% interval" in report.text()
     before = report.values["scores"]
-    assert run(models, options).values["scores"] == before
+    with pytest.raises(InvalidArgument, match=r"score.csv exists already.*--overwrite"):
+        run(models, options)
+    assert run(models, replace(options, overwrite=True)).values["scores"] == before
 
 
 def network_of_ones_own() -> nn.Module:
@@ -195,6 +197,21 @@ def test_exported_plugin_gives_the_same_activations(
         export(trained, options)
 
 
+def test_a_plugin_is_whole_or_not_there(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    options = ExportOptions(identifier="whole", out=tmp_path / "models")
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="full"):
+            export(trained, options)
+    assert not list((tmp_path / "models").iterdir())
+    assert (export(trained, options) / "weights.pt").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -231,6 +248,10 @@ def test_table3_scores_what_is_there(
     assert models == {"untrained conv", "untrained local", "pixels"}
     assert {s["region"] for s in report.values["scores"]} == {"V4 bright", "IT bright"}
     assert report.values["published"]["ws1"]["average"] == 0.396
+    with pytest.raises(InvalidArgument, match=r"table3.csv exists already.*--overwrite"):
+        table3.run(settings, options)
+    again = table3.run(settings, replace(options, overwrite=True))
+    assert again.values["scores"] == report.values["scores"]
     with pytest.raises(InvalidArgument, match="no benchmark was found"):
         table3.run(table3.Table3(), options)
     with pytest.raises(InvalidArgument, match="pairs such as conv=CHECKPOINT"):

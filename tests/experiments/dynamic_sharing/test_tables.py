@@ -103,6 +103,13 @@ def test_table1_is_the_papers() -> None:
     assert other[0].published["top1"] is None
 
 
+def test_paddings_are_the_papers() -> None:
+    with pytest.raises(InvalidArgument, match="--padding must be 0, 4 or 8, got 2"):
+        table1.variants(table1.Table1(padding=2), OPTIONS)
+    with pytest.raises(InvalidArgument, match="--padding must be 0, 4 or 8, got 2"):
+        tune.variants(tune.Tune(padding=2), OPTIONS)
+
+
 def test_table2_and_13() -> None:
     rows = table2.variants(table2.Table2(), OPTIONS)
     assert [v.name for v in rows] == ["conv", "lc", "ws1", "ws10", "ws100"]
@@ -162,6 +169,7 @@ def test_resume_keeps_what_is_finished(capsys: pytest.CaptureFixture[str]) -> No
         ("train --sleep instant --alpha 3", "--alpha means nothing to --sleep instant"),
         ("train --every 1", "--every means nothing to --sleep none"),
         ("train --scaling layer", "--scaling means nothing to --sleep none"),
+        ("tune --padding 2 --dataset cifar10", "--padding"),
         ("tune --processes 2", "--processes must be left out: --workers says"),
         ("train --lr 0", "--lr must be finite and > 0, got 0"),
         ("train --dataset nowhere.npz", "nowhere.npz"),
