@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from experiments.beta_lasso.measures import accuracy
-from experiments.beta_lasso.setting import Lasso
+from experiments.beta_lasso.setting import CHANNELS, Lasso
 from experiments.common.derived import derived
 from experiments.common.networks import restore
 from experiments.common.options import TrainingOptions
@@ -28,6 +28,7 @@ from experiments.common.variants import Outcome, Variant, remove_checkpoints, re
 from neurosim.errors import require
 from neurosim.files import write_csv
 from neurosim.models import deep, perceptron, shallow
+from neurosim.models.shallow_deep import WIDTH
 
 FAMILIES = [("deep", "conv"), ("deep", "local"), ("deep", "dense"),
             ("shallow", "conv"), ("shallow", "local"), ("shallow", "dense")]  # fmt: skip
@@ -70,7 +71,7 @@ def parameters(
 
 def _width(alpha: int) -> int:
     """Of 3-FC, in proportion to S-FC's alpha."""
-    return max(1, round(alpha / 150 * 14_539))
+    return max(1, round(alpha / CHANNELS["shallow"] * WIDTH))
 
 
 def variants(study: Scaling, lasso: Lasso, options: TrainingOptions) -> list[Variant]:

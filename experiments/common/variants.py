@@ -43,13 +43,13 @@ class Outcome:
     files: tuple[Path, ...] = ()  # of the runs
 
     @staticmethod
-    def read(variant: Variant, files: Iterable[Path]) -> Outcome:
+    def read(variant: Variant, run_files: Sequence[Path]) -> Outcome:
         """From run files."""
-        runs, files = [], tuple(files)
-        for path in files:
+        runs = []
+        for path in run_files:
             with RunReader(path) as run:
                 runs.append(training_curves(run))
-        return Outcome(variant, tuple(runs), files)
+        return Outcome(variant, tuple(runs), tuple(run_files))
 
     def last(self, name: str) -> np.ndarray:
         """A quantity at the end of every run."""

@@ -12,7 +12,7 @@ from experiments.common.options import TrainingOptions
 from experiments.common.result import Report
 from experiments.common.variants import Variant, report, run_variants
 from experiments.dynamic_sharing.published import cell
-from experiments.dynamic_sharing.table1 import check_intervals
+from experiments.dynamic_sharing.table1 import INTERVALS, check_intervals
 from neurosim.training import (
     DataSettings,
     NetworkSettings,
@@ -21,7 +21,6 @@ from neurosim.training import (
     TrainSettings,
 )
 
-INTERVALS = (1, 10, 100)
 COLUMNS = {"top1": "paper top-1", "top5": "paper top-5"}
 
 
