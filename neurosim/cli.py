@@ -20,29 +20,12 @@ from typing import Any, NamedTuple, get_type_hints
 
 import tyro
 
-from experiments.convergence import ConvergenceStudy, run_study
-from experiments.registry import EXPERIMENTS, EXPORTS, Entry, load
-from experiments.report import Report, RunOptions, as_json
+from experiments.common.registry import EXPERIMENTS, EXPORTS, Entry, command, load
+from experiments.common.result import Report, as_json
 from neurosim import __version__
-from neurosim.errors import Interrupted, InvalidArgument, NeurosimError, require, require_choice
+from neurosim.errors import Interrupted, InvalidArgument, NeurosimError, require_choice
 from neurosim.progress import notices
 from neurosim.recording import RunReader, describe_lines, describe_values
-
-
-def converge(study: ConvergenceStudy, options: RunOptions, name: str = "converge") -> Report:
-    """Run a convergence study: every combination of the listed values, one run file, one figure.
-
-    Example: how does the final -log SNR depend on inhibition and presentation time?
-        neurosim converge --alphas 1 3 10 30 --durations 50 150 450 --kernels 3 --gammas 0.01
-
-    Args:
-        study: The grid.
-        options: Where results go.
-        name: Name of the run file and figures.
-    """
-    valid = Path(name).name == name and name not in ("", "..")
-    require(valid, "--name", name, "a file name without folders")
-    return run_study(study, name, options)
 
 
 def inspect(file: Path, json: bool = False) -> str:
@@ -85,20 +68,16 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "converge": Command("simulate the circuit over a grid of settings", converge),
-    "train": Command("train a network that sleeps", Entry("wake_sleep:run", "")),
+    "converge": Command("simulate the circuit over a grid of settings", command("converge")),
+    "train": Command("train a network that sleeps", command("train")),
     "reproduce": Command("a published table or figure, beside the paper's numbers", EXPERIMENTS),
-    "tune": Command(
-        "search rate and decay on a validation split", Entry("dynamic_sharing.tune:run", "")
-    ),
-    "sweep": Command(
-        "a grid of any of these, over cores, machines or Slurm", Entry("sweep:sweep", "")
-    ),
-    "analyze": Command("tables and figures of one or many runs", Entry("analyze:analyze", "")),
-    "report": Command("one HTML file about one or many runs", Entry("html_report:html_report", "")),
-    "score": Command("how brain-like models are, offline", Entry("score:run", "")),
+    "tune": Command("search rate and decay on a validation split", command("tune")),
+    "sweep": Command("a grid of any of these, over cores, machines or Slurm", command("sweep")),
+    "analyze": Command("tables and figures of one or many runs", command("analyze")),
+    "report": Command("one HTML file about one or many runs", command("report")),
+    "score": Command("how brain-like models are, offline", command("score")),
     "export": Command("a trained model for others to use", EXPORTS),
-    "demo": Command("the circuit, then networks that sleep, in a minute", Entry("demo:run", "")),
+    "demo": Command("the circuit, then networks that sleep, in a minute", command("demo")),
     "inspect": Command("print what a run file holds", inspect),
 }
 

@@ -18,7 +18,7 @@ if len(sys.argv) > 1:
     caching.CacheImpl._locator_classes = []        # nowhere to cache compiled functions
 
 import neurosim.dynamics as nd
-import experiments.convergence, experiments.performance.dynamics, analysis.figures
+import experiments.common.convergence, experiments.performance.dynamics, analysis.figures
 run = nd.simulate([[1.0, 2.0], [3.0, 5.0]], nd.Gaussian(2, 3, seed=1),
                   response=nd.RateCircuit(steps=4), plasticity=nd.Plasticity(1e-3))
 print(*run.weights.ravel())

@@ -88,6 +88,7 @@ def test_one_direction() -> None:
             "neurosim.sweeps",
             "neurosim.recording",
             "neurosim.errors",
+            "neurosim.files",
             "neurosim.progress",
         },
         "analysis": {
@@ -112,6 +113,17 @@ def test_one_direction() -> None:
         if any(name.split(".")[0] == "tyro" for name in imports_of(path))
     }
     assert users == {"neurosim/cli.py"}
+
+
+def test_papers_do_not_know_commands() -> None:
+    """Commands use experiments; both use what is common to them, which knows neither."""
+    papers = ("dynamic_sharing", "low_rank", "free_conv", "beta_lasso")
+    unknown = dict.fromkeys(papers, ("commands",)) | {"common": (*papers, "commands")}
+    for folder, others in unknown.items():
+        refused = tuple(f"experiments.{other}" for other in others)
+        for path in (ROOT / "experiments" / folder).rglob("*.py"):
+            for name in imports_of(path):
+                assert not name.startswith(refused), f"{path}: {name}"
 
 
 def imports_of(path: Path) -> list[str]:

@@ -8,7 +8,6 @@ does not change the performance of beta-LASSO" (Sec. 5), while it takes S-CONV i
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ from analysis import figures
 from analysis.training.nonzeros import filter_pictures, last_filters
 from experiments.beta_lasso.measures import remains, remains_table, write_remains
 from experiments.beta_lasso.setting import Lasso, first_and_last
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Outcome, Variant, report, run_variants
 from neurosim.nn import PermutePixels
 from neurosim.recording import RunReader
 
@@ -48,10 +48,10 @@ def run(lasso: Lasso, options: TrainingOptions) -> Report:
     name = "betalasso-filters"
     folder, outcomes = run_variants(name, variants(lasso, options), options, (0, 1, 2))
     found = report(name, folder, outcomes, {})
-    left = remains(folder, outcomes)
+    left = remains(outcomes)
     found.table = write_remains(folder / f"{name}.csv", left)
     pictures = {
-        outcome.variant.name: _filters(folder, outcome.variant, outcome.runs[0].seed)
+        outcome.variant.name: _filters(outcome)
         for outcome in outcomes
         if outcome.variant.name.startswith("S-FC")
     }
@@ -63,11 +63,11 @@ def run(lasso: Lasso, options: TrainingOptions) -> Report:
     return found
 
 
-def _filters(folder: Path, variant: Variant, seed: int) -> np.ndarray:
-    """Filters as the image has them, also of a network that saw its pixels in another order."""
-    with RunReader(folder / f"{variant.name}-seed{seed}.h5") as run:
+def _filters(outcome: Outcome) -> np.ndarray:
+    """Of the first run, as the image has them, in whatever order the network saw its pixels."""
+    with RunReader(outcome.files[0]) as run:
         weights = last_filters(run)
-    if not variant.settings.network.permute:
+    if not outcome.variant.settings.network.permute:
         return weights
     # A weight for place i of the permuted image is one for place order[i] of the image.
     return PermutePixels(weights.shape[2:]).undo(torch.from_numpy(weights)).numpy()

@@ -19,12 +19,12 @@ members on a small map; the default is 6.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,15 +32,18 @@ from torch import nn
 
 from experiments.beta_lasso.measures import accuracy, mean_with_interval
 from experiments.beta_lasso.setting import Lasso, first_and_last
-from experiments.networks import restore
-from experiments.report import Report, results_folder, table
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.common.derived import derived
+from experiments.common.networks import restore
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, results_folder, table
+from experiments.common.variants import Variant, remove_checkpoints, report, run_file, run_variants
 from neurosim.errors import require
+from neurosim.files import write_csv
 from neurosim.nn import Dense, arrange, restrict, to_local
 from neurosim.nn.arrange import assign, covered, magnitude
 from neurosim.nn.dense import UnitNorm
 from neurosim.nn.masked import set_pattern
-from neurosim.training import Place, SleepSettings
+from neurosim.training import SleepSettings
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,12 @@ def continuations(study: FromScratch, lasso: Lasso, start: Variant) -> list[Vari
     ]
 
 
+def variants(study: FromScratch, options: TrainingOptions, lasso: Lasso) -> list[Variant]:
+    """All that is trained, from its own beginning or from what was learned."""
+    starts = beginnings(lasso, options)
+    return [*starts, *continuations(study, lasso, starts[-1])]
+
+
 def run(study: FromScratch, options: TrainingOptions, lasso: Lasso = SMALL) -> Report:
     """Start fully connected, learn locality by beta-LASSO, then sleep to share weights.
 
@@ -129,47 +138,36 @@ def run(study: FromScratch, options: TrainingOptions, lasso: Lasso = SMALL) -> R
     here = replace(options, out=folder, keep_checkpoints=True)
     starts = beginnings(lasso, options)
     _, begun = run_variants(name, starts, replace(here, variants=None), (0,))
-    converted, found = {}, []
-    for curves in begun[-1].runs:
-        path = folder / f"{starts[-1].name}-seed{curves.seed}.h5"
-        converted[curves.seed], conversion = convert(path, options.data, curves.seed)
-        found.append(conversion)
+    found = [
+        Conversion(**derived(path, "conversion", partial(convert, path, options.data, curves.seed)))
+        for path, curves in zip(begun[-1].files, begun[-1].runs, strict=True)
+    ]
+
+    @cache
+    def learned(seed: int) -> nn.Module:
+        return localise(restore(run_file(folder, starts[-1].name, seed))[1]).network
 
     def network(variant: Variant, seed: int) -> nn.Module | None:
-        learned = variant.name.startswith("learned")
-        return deepcopy(converted[seed]).train() if learned else None
+        return deepcopy(learned(seed)).train() if variant.name.startswith("learned") else None
 
     rows = continuations(study, lasso, starts[-1])
     _, ended = run_variants(name, rows, here, (0,), network=network)
     outcomes = [*begun, *ended]
-    if not options.keep_checkpoints:
-        for outcome in outcomes:
-            for curves in outcome.runs:
-                Place(folder / f"{outcome.variant.name}-seed{curves.seed}.h5").checkpoints.remove()
+    remove_checkpoints(outcomes, options)
     result = report(name, folder, outcomes, {})
-    _write(folder / f"{name}-conversion.csv", found)
+    columns = [field.name for field in fields(Conversion)]
+    write_csv(folder / f"{name}-conversion.csv", columns, [astuple(one) for one in found])
     result.lines += ["", *_lines(found)]
     result.values["conversions"] = [asdict(one) for one in found]
     return result
 
 
-def convert(run_file: Path, data: Path | None, seed: int) -> tuple[nn.Module, Conversion]:
-    """The network of a finished run with a locally connected first layer, as it has learned it."""
-    about, network = restore(run_file)
-    assert isinstance(network, nn.Sequential)
-    layer, norm, after = network.conv1, network.norm1, network.linear2
-    assert isinstance(layer, Dense)
-    assert isinstance(norm, UnitNorm)
-    assert isinstance(after, nn.Linear)
-    dense = accuracy(run_file, data, "test").top1
-    unordered, chance = _inside(layer), _inside(shuffled(layer), best=True)
-    arrange(layer, norm, after)
-    arranged = _inside(layer)
-    restrict(layer)
-    local = to_local(network, (1, about.channels, *about.size), init="copy")
+def convert(run_file: Path, data: Path | None, seed: int) -> dict[str, Any]:
+    """What becomes of the network of a finished run as `localise` changes it: a `Conversion`."""
+    _, network = restore(run_file)
+    dense = accuracy(run_file, data, "test", network).top1
+    local, unordered, arranged, chance = localise(network)
     first: Any = local.get_submodule("conv1")
-    present = first.weight != 0
-    set_pattern(first, weights=present)
     found = Conversion(
         seed,
         dense,
@@ -177,9 +175,35 @@ def convert(run_file: Path, data: Path | None, seed: int) -> tuple[nn.Module, Co
         unordered,
         arranged,
         chance,
-        float(present.float().mean()),
+        float((first.weight != 0).float().mean()),
     )
-    return local, found
+    return asdict(found)
+
+
+class Localised(NamedTuple):
+    """A network whose first layer has become local; shares of |w| in its receptive fields."""
+
+    network: nn.Module
+    unordered: float
+    arranged: float
+    chance: float
+
+
+def localise(network: nn.Module) -> Localised:
+    """The network with a locally connected first layer, as it has learned it."""
+    assert isinstance(network, nn.Sequential)
+    layer, norm, after = network.conv1, network.norm1, network.linear2
+    assert isinstance(layer, Dense)
+    assert isinstance(norm, UnitNorm)
+    assert isinstance(after, nn.Linear)
+    unordered, chance = _inside(layer), _inside(shuffled(layer), best=True)
+    arrange(layer, norm, after)
+    arranged = _inside(layer)
+    restrict(layer)
+    local = to_local(network, (1, *layer.input_shape), init="copy")
+    first: Any = local.get_submodule("conv1")
+    set_pattern(first, weights=first.weight != 0)
+    return Localised(local, unordered, arranged, chance)
 
 
 def _inside(layer: Dense, *, best: bool = False) -> float:
@@ -216,10 +240,3 @@ def _lines(found: Sequence[Conversion]) -> list[str]:
         ["connections left of the fields'", [one.connections for one in found], 3],
     ]
     return table(header, [[str(a), mean_with_interval(b, c)] for a, b, c in rows])  # type: ignore[arg-type]
-
-
-def _write(path: Path, found: Sequence[Conversion]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(found[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(one) for one in found)

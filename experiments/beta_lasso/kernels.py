@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from experiments.beta_lasso.measures import remains, remains_table, write_remains
 from experiments.beta_lasso.setting import Lasso
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant, report, run_variants
 from neurosim.errors import require
 from neurosim.training import NetworkSettings
 
@@ -57,7 +58,7 @@ def run(study: Kernels, lasso: Lasso, options: TrainingOptions) -> Report:
     name = "betalasso-kernels"
     folder, outcomes = run_variants(name, variants(study, lasso, options), options, (0,))
     found = report(name, folder, outcomes, {})
-    left = remains(folder, outcomes)
+    left = remains(outcomes)
     write_remains(folder / f"{name}-weights.csv", left)
     found.values["weights"] = [vars(one) for one in left]
     if len(left) < 12:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,13 @@ from torch import nn
 
 from analysis.bounds import Description, describe_run
 from analysis.statistics import t_interval
-from experiments.networks import restore
-from experiments.report import table
-from experiments.training import Outcome
+from experiments.common.derived import derived
+from experiments.common.networks import restore
+from experiments.common.result import table
+from experiments.common.variants import Outcome
 from neurosim.data import Loader
 from neurosim.errors import InvalidArgument
+from neurosim.files import write_csv
 from neurosim.recording import RunReader
 from neurosim.training import DataSettings
 from neurosim.training.build import build_augment, build_data
@@ -39,13 +40,9 @@ class Remains:
     locality: NDArray[np.float64]  # (learned and two chances, radii) of the first layer, or empty
 
 
-def remains(folder: Path, outcomes: Iterable[Outcome]) -> list[Remains]:
+def remains(outcomes: Iterable[Outcome]) -> list[Remains]:
     """Of every run of an experiment."""
-    return [
-        _remains(folder / f"{outcome.variant.name}-seed{curves.seed}.h5", outcome.variant.name)
-        for outcome in outcomes
-        for curves in outcome.runs
-    ]
+    return [_remains(path, outcome.variant.name) for outcome in outcomes for path in outcome.files]
 
 
 def _remains(path: Path, variant: str) -> Remains:
@@ -98,17 +95,15 @@ def write_remains(path: Path, found: Sequence[Remains]) -> Path:
     windows = next((one.windows for one in found if one.windows), ())
     kinds = ("learned", "chance_pixels", "chance_units")
     columns = [f"{kind}_within_{r}" for kind in kinds for r in windows]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        header = ["variant", "seed", "top1", "layer", "parameters", "nonzeros", *columns]
-        writer.writerow(header)
-        for one in found:
-            for number, layer in enumerate(one.layers):
-                counts = int(one.parameters[number]), int(one.nonzeros[number])
-                local = [f"{v:.6g}" for v in one.locality.ravel()] if number == 0 else []
-                row = [one.variant, one.seed, f"{one.top1:.6g}", layer, *counts, *local]
-                writer.writerow(row + [""] * (len(header) - len(row)))
-    return path
+    header = ["variant", "seed", "top1", "layer", "parameters", "nonzeros", *columns]
+    rows = []
+    for one in found:
+        for number, layer in enumerate(one.layers):
+            counts = int(one.parameters[number]), int(one.nonzeros[number])
+            local = [f"{v:.6g}" for v in one.locality.ravel()] if number == 0 else []
+            row = [one.variant, one.seed, f"{one.top1:.6g}", layer, *counts, *local]
+            rows.append(row + [""] * (len(header) - len(row)))
+    return write_csv(path, header, rows)
 
 
 def accuracy(
@@ -129,7 +124,12 @@ def accuracy(
 
 
 def bounds(run_file: Path, data: Path | None) -> Description:
-    """Theorems 1 and 2 for a run whose last checkpoint was kept."""
+    """Theorems 1 and 2 for a run."""
+    found = derived(run_file, "bounds", lambda: vars(_bounds(run_file, data)))
+    return Description(**found)
+
+
+def _bounds(run_file: Path, data: Path | None) -> Description:
     known = accuracy(run_file, data, "train")
     with RunReader(run_file) as run:
         if "nonzeros" not in run.names():

@@ -15,8 +15,9 @@ from analysis import figures
 from analysis.training.nonzeros import left_over_time
 from experiments.beta_lasso.measures import remains, remains_table, write_remains
 from experiments.beta_lasso.setting import Lasso, first_and_last
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant, report, run_variants
 from neurosim.models import shallow
 from neurosim.models.connect import Connectivity
 from neurosim.optim.groups import layer_weights
@@ -41,9 +42,9 @@ def run(lasso: Lasso, options: TrainingOptions) -> Report:
     rows = variants(lasso, options)
     folder, outcomes = run_variants(name, rows, options, (0,))
     found = report(name, folder, outcomes, {})
-    left = remains(folder, outcomes)
+    left = remains(outcomes)
     found.table = write_remains(folder / f"{name}.csv", left)
-    with RunReader(folder / f"{rows[0].name}-seed{outcomes[0].runs[0].seed}.h5") as file:
+    with RunReader(outcomes[0].files[0]) as file:
         about = rows[0].settings.network
         relatives = relatives_sizes(about.channels, about.kernel or 9, *_image(file))
         drawn = left_over_time(file, relatives)

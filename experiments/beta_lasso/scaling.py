@@ -9,21 +9,26 @@ and alpha = 15 in Table 1.)
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from experiments.beta_lasso.measures import accuracy
-from experiments.beta_lasso.setting import Lasso
-from experiments.report import Report, table
-from experiments.training import Outcome, TrainingOptions, Variant, report, run_variants
+from experiments.beta_lasso.setting import CHANNELS, Lasso
+from experiments.common.derived import derived
+from experiments.common.networks import restore
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Outcome, Variant, remove_checkpoints, report, run_variants
 from neurosim.errors import require
+from neurosim.files import write_csv
 from neurosim.models import deep, perceptron, shallow
-from neurosim.training import Place
+from neurosim.models.shallow_deep import WIDTH
 
 FAMILIES = [("deep", "conv"), ("deep", "local"), ("deep", "dense"),
             ("shallow", "conv"), ("shallow", "local"), ("shallow", "dense")]  # fmt: skip
@@ -66,7 +71,7 @@ def parameters(
 
 def _width(alpha: int) -> int:
     """Of 3-FC, in proportion to S-FC's alpha."""
-    return max(1, round(alpha / 150 * 14_539))
+    return max(1, round(alpha / CHANNELS["shallow"] * WIDTH))
 
 
 def variants(study: Scaling, lasso: Lasso, options: TrainingOptions) -> list[Variant]:
@@ -99,7 +104,8 @@ def run(study: Scaling, lasso: Lasso, options: TrainingOptions) -> Report:
     folder, outcomes = run_variants(name, variants(study, lasso, options), keep, (0,))
     found = report(name, folder, outcomes, {})
     sizes = _sizes(study, folder / f"{name}-parameters.csv")
-    fitted = [_fitted(folder, outcome, options) for outcome in outcomes]
+    fitted = [_fitted(outcome, options) for outcome in outcomes]
+    remove_checkpoints(outcomes, options)
     header = ["network", "parameters", "training top-1", "test top-1"]
     rows = [[n, f"{p:,}", f"{train:.2f}", f"{test:.2f}"] for n, p, train, test in fitted]
     found.lines = [*sizes, "", *table(header, rows), "", *_needed(fitted, study.fit)]
@@ -116,30 +122,23 @@ def _sizes(study: Scaling, path: Path) -> list[str]:
         for model, kind in FAMILIES
     ]
     header = ["network", *(f"alpha {alpha}, side {side}" for alpha, side in points)]
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    write_csv(path, header, rows)
     return table(header, [[str(row[0]), *(f"{n:,}" for n in row[1:])] for row in rows])
 
 
-def _fitted(
-    folder: Path, outcome: Outcome, options: TrainingOptions
-) -> tuple[str, int, float, float]:
-    """Name, parameters, mean training and test accuracy in per cent; checkpoints go."""
-    known, count = [], 0
-    for curves in outcome.runs:
-        place = Place(folder / f"{outcome.variant.name}-seed{curves.seed}.h5")
-        saved = place.checkpoints.load(torch.device("cpu"))
-        assert saved is not None
-        count = sum(v.numel() for k, v in saved["model"].items() if _is_parameter(k))
-        known.append(accuracy(place.run_file, options.data, "train").top1)
-        if not options.keep_checkpoints:
-            place.checkpoints.remove()
+def _fitted(outcome: Outcome, options: TrainingOptions) -> tuple[str, int, float, float]:
+    """Name, parameters, mean training and test accuracy in per cent."""
+
+    def fit(path: Path) -> dict[str, Any]:
+        _, network = restore(path)
+        count = sum(parameter.numel() for parameter in network.parameters())
+        known = accuracy(path, options.data, "train", network)
+        return {"parameters": count, "train_top1": known.top1}
+
+    fits = [derived(path, "fit", partial(fit, path)) for path in outcome.files]
+    train = float(100 * np.mean([one["train_top1"] for one in fits]))
     test = float(100 * outcome.last("top1").mean())
-    return outcome.variant.name, count, float(100 * np.mean(known)), test
-
-
-def _is_parameter(name: str) -> bool:
-    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    return outcome.variant.name, fits[0]["parameters"], train, test
 
 
 def _needed(fitted: Sequence[tuple[str, int, float, float]], fit: float) -> list[str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from experiments.beta_lasso.published import cells
-from experiments.training import TrainingOptions, Variant
+from experiments.common.options import TrainingOptions
+from experiments.common.variants import Variant
 from neurosim.errors import require
 from neurosim.training import (
     DataSettings,
@@ -65,14 +66,14 @@ class Lasso:
                 pad=self.pad if self.pad is not None else 0 if still else 4,
                 flip=dataset in FLIPPED,
             ),
-            network=NetworkSettings("shallow", "dense", kernel=self.kernel),
+            network=self.network("shallow", "dense"),
             optimisation=OptimisationSettings(
                 optimizer="sgd", lr=self.lr, momentum=0.0, weight_decay=0.0, epochs=epochs,
                 lr_schedule="cosine", batch_size=512,
             ),
             record=RecordSettings(record_every=20, nonzeros=True),
         )  # fmt: skip
-        return options.apply(replace(settings, network=self.network("shallow", "dense")))
+        return options.apply(settings)
 
     def network(
         self,

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from experiments.beta_lasso.published import COLUMNS
 from experiments.beta_lasso.setting import Lasso
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant, report, run_variants
 
 ROWS = [(model, kind) for model in ("deep", "shallow") for kind in ("conv", "local", "dense")]
 

@@ -11,10 +11,10 @@ layer, how local the first one's filters are, and the bounds of Theorems 1 and 2
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from types import MappingProxyType
 
-from analysis.bounds import Description
 from experiments.beta_lasso.measures import (
     bounds,
     bounds_table,
@@ -24,10 +24,11 @@ from experiments.beta_lasso.measures import (
 )
 from experiments.beta_lasso.published import COLUMNS, cells
 from experiments.beta_lasso.setting import Lasso, first_and_last
-from experiments.report import Report, results_folder, table
-from experiments.training import Outcome, TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, results_folder, table
+from experiments.common.variants import Variant, remove_checkpoints, report, run_variants
 from neurosim.errors import require
-from neurosim.training import Place, TrainSettings
+from neurosim.training import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,15 @@ class Table2:
 
 
 def variants(
-    study: Table2, lasso: Lasso, options: TrainingOptions, chosen: dict[float, float]
+    study: Table2,
+    lasso: Lasso,
+    options: TrainingOptions,
+    chosen: Mapping[float, float] = MappingProxyType({}),
 ) -> list[Variant]:
-    """S-CONV, S-LOCAL, 3-FC and S-FC by SGD, then S-FC by beta-LASSO with the chosen penalties."""
+    """S-CONV, S-LOCAL, 3-FC and S-FC by SGD, then S-FC by beta-LASSO.
+
+    Penalties are those that were `chosen` by beta, and --l1 for the others.
+    """
     base = lasso.base(options)
     others = [("shallow", "conv"), ("shallow", "local"), ("perceptron", "dense")]
     rows = [lasso.row(model, kind, base) for model, kind in others]
@@ -91,16 +98,13 @@ def run(study: Table2, lasso: Lasso, options: TrainingOptions) -> Report:
     found = report(name, folder, outcomes, COLUMNS)
     dense = [o for o in outcomes if o.variant.name.startswith("S-FC")]
     if dense:
-        left = remains(folder, dense)
+        left = remains(dense)
         write_remains(folder / f"{name}-weights.csv", left)
-        lengths = {o.variant.name: _bounds(folder, o, options) for o in dense}
+        lengths = {o.variant.name: bounds(o.files[0], options.data) for o in dense}
         found.lines += [*searched, "", *remains_table(left), "", *bounds_table(lengths)]
         found.values |= {"chosen": chosen, "weights": [vars(one) for one in left]}
         found.values["bounds"] = {key: vars(value) for key, value in lengths.items()}
-    if not options.keep_checkpoints:
-        for outcome in outcomes:
-            for curves in outcome.runs:
-                _place(folder, outcome, curves.seed).checkpoints.remove()
+    remove_checkpoints(outcomes, options)
     return found
 
 
@@ -132,12 +136,3 @@ def search(
         best[beta] = max(best.get(beta, (-1.0, 0.0)), (top1, l1))
     header = ["beta", "l1", "top-1 on images held out"]
     return {beta: l1 for beta, (_, l1) in best.items()}, ["", *table(header, lines)]
-
-
-def _bounds(folder: Path, outcome: Outcome, options: TrainingOptions) -> Description:
-    """Of the variant's first run."""
-    return bounds(_place(folder, outcome, outcome.runs[0].seed).run_file, options.data)
-
-
-def _place(folder: Path, outcome: Outcome, seed: int) -> Place:
-    return Place(folder / f"{outcome.variant.name}-seed{seed}.h5")

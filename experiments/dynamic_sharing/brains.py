@@ -13,11 +13,11 @@ mean over seeds, and the gain is paired: trained minus untrained of the same see
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,10 +27,13 @@ from analysis.benchmark.form import Benchmark
 from analysis.benchmark.scoring import Candidate, Network, Score, pixels, score
 from analysis.representations.activations import Extraction, block_names
 from analysis.statistics import t_interval
-from experiments.networks import Description, restore
-from experiments.report import Report, table
-from experiments.training import TrainingOptions, Variant, run_variants
+from experiments.common.derived import derived
+from experiments.common.networks import Description, restore
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Variant, remove_checkpoints, run_variants
 from neurosim.data.sources import data_folder
+from neurosim.files import write_csv
 from neurosim.progress import StatusLine
 from neurosim.training import (
     DataSettings,
@@ -53,11 +56,16 @@ class Brains:
     """Learning rate of AdamW."""
 
 
+BySeed = dict[int | None, list[Score]]
+"""Scores of a model trained with a seed; None for what has none, such as pixels."""
+
+
 class Row(NamedTuple):
     """A model and a region."""
 
     model: str
     region: str
+    seeds: tuple[int | None, ...]
     raw: np.ndarray  # of every seed
     gain: np.ndarray | None  # over the same networks before training
 
@@ -73,21 +81,28 @@ def run(brains: Brains, options: TrainingOptions) -> Report:
         options: On what, how long, and where results go.
     """
     benchmarks = find_benchmarks(options.data)
-    options = replace(options, keep_checkpoints=True)
-    folder, outcomes = run_variants("brains", variants(brains, options), options, (0, 1, 2))
+    keep = replace(options, keep_checkpoints=True)
+    folder, outcomes = run_variants("brains", variants(brains, options), keep, (0, 1, 2))
     line = StatusLine(quiet=options.quiet)
-    scores: dict[str, list[list[Score]]] = {}  # by model, of every seed
+
+    def compare(name: str, seed: int, path: Path) -> dict[str, list[dict[str, Any]]]:
+        about, module = restore(path)
+        models = {f"untrained {name}": untrained(about, seed), name: module}
+        return {
+            model: [asdict(s) for s in scored(_network(model, network, about), benchmarks, line)]
+            for model, network in models.items()
+        }
+
+    scores: dict[str, BySeed] = {}
+    names = [benchmark.name for benchmark in benchmarks]
     for outcome in outcomes:
-        for run_of in outcome.runs:
-            path = folder / f"{outcome.variant.name}-seed{run_of.seed}.h5"
-            about, module = restore(path)
-            for name, network in {
-                f"untrained {outcome.variant.name}": untrained(about, run_of.seed),
-                outcome.variant.name: module,
-            }.items():
-                found = scored(_network(name, network, about), benchmarks, line)
-                scores.setdefault(name, []).append(found)
-    scores["pixels"] = [scored(pixels(), benchmarks, line)]
+        for curves, path in zip(outcome.runs, outcome.files, strict=True):
+            compute = partial(compare, outcome.variant.name, curves.seed, path)
+            found = derived(path, "scores", compute, benchmarks=names, pool=POOL)
+            for model, values in found.items():
+                scores.setdefault(model, {})[curves.seed] = [Score(**value) for value in values]
+    remove_checkpoints(outcomes, options)
+    scores["pixels"] = {None: scored(pixels(), benchmarks, line)}
     return report(folder, rows(scores))
 
 
@@ -123,15 +138,15 @@ def scored(candidate: Candidate, benchmarks: Sequence[Benchmark], line: StatusLi
     return [found for b in benchmarks for found in score([candidate], b, tell=line.say)]
 
 
-def rows(scores: dict[str, list[list[Score]]]) -> list[Row]:
+def rows(scores: dict[str, BySeed]) -> list[Row]:
     """One for each model and region."""
     found = []
     for model, of_seeds in scores.items():
         before = scores.get(f"untrained {model}")
-        for number, first in enumerate(of_seeds[0]):
-            raw = np.array([seed[number].raw for seed in of_seeds])
-            gain = raw - [seed[number].raw for seed in before] if before else None
-            found.append(Row(model, first.region, raw, gain))
+        for number, first in enumerate(next(iter(of_seeds.values()))):
+            raw = np.array([scored[number].raw for scored in of_seeds.values()])
+            gain = raw - [before[seed][number].raw for seed in of_seeds] if before else None
+            found.append(Row(model, first.region, tuple(of_seeds), raw, gain))
     return found
 
 
@@ -139,17 +154,16 @@ def report(folder: Path, found: Sequence[Row]) -> Report:
     """Means over seeds with 95% t intervals, as text and CSV."""
     header = ["model", "region", "seeds", "score", "95% interval", "gain", "95% interval"]
     lines, values = [], []
-    path = folder / "brains.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", "region", "seed", "score", "gain"])
-        for row in found:
-            cells = [row.model, row.region, str(len(row.raw)), *_interval(row.raw)]
-            lines.append([*cells, *(("-", "-") if row.gain is None else _interval(row.gain))])
-            gains = [""] * len(row.raw) if row.gain is None else row.gain.tolist()
-            for seed, (raw, gain) in enumerate(zip(row.raw.tolist(), gains, strict=True)):
-                writer.writerow([row.model, row.region, seed, raw, gain])
-            values.append({"model": row.model, "region": row.region, "raw": row.raw.tolist()})
+    by_seed = []
+    for row in found:
+        cells = [row.model, row.region, str(len(row.raw)), *_interval(row.raw)]
+        lines.append([*cells, *(("-", "-") if row.gain is None else _interval(row.gain))])
+        gains = [""] * len(row.raw) if row.gain is None else row.gain.tolist()
+        for seed, raw, gain in zip(row.seeds, row.raw.tolist(), gains, strict=True):
+            by_seed.append([row.model, row.region, "" if seed is None else seed, raw, gain])
+        values.append({"model": row.model, "region": row.region, "raw": row.raw.tolist()})
+    columns = ["model", "region", "seed", "score", "gain"]
+    path = write_csv(folder / "brains.csv", columns, by_seed)
     return Report("brains", folder, [], table(header, lines), {"scores": values}, table=path)
 
 

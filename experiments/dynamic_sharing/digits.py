@@ -24,8 +24,9 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.statistics import Interval, t_interval
-from experiments.report import Report
-from experiments.training import Outcome, TrainingOptions, Variant, report, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Outcome, Variant, report, run_variants
 from neurosim.training import (
     DataSettings,
     NetworkSettings,

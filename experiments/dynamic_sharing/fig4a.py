@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 
-from experiments.convergence import ConvergenceStudy, run_study
-from experiments.report import Report, RunOptions
+from experiments.common.convergence import run_study
+from experiments.common.convergence_grid import ConvergenceStudy
+from experiments.common.options import RunOptions
+from experiments.common.result import Report
 
 STUDY = ConvergenceStudy(
     rules=("instant",), alphas=(math.inf,), presentations=2_000, record_every=2

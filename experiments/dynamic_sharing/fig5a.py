@@ -6,8 +6,10 @@ Eq. 25. Settings of Fig. 4A, 10,000 inputs, mean over 10 runs.
 
 from __future__ import annotations
 
-from experiments.convergence import ConvergenceStudy, run_study
-from experiments.report import Report, RunOptions
+from experiments.common.convergence import run_study
+from experiments.common.convergence_grid import ConvergenceStudy
+from experiments.common.options import RunOptions
+from experiments.common.result import Report
 
 STUDY = ConvergenceStudy(rules=("instant",))
 

@@ -6,9 +6,10 @@ and then a slow drift as the bias sets in. The simulation is that of Fig. 4B.
 
 from __future__ import annotations
 
-from experiments.convergence import run_study
+from experiments.common.convergence import run_study
+from experiments.common.options import RunOptions
+from experiments.common.result import Report
 from experiments.dynamic_sharing.fig4b import STUDY
-from experiments.report import Report, RunOptions
 
 
 def run(options: RunOptions) -> Report:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from analysis import figures
 from analysis.convergence.snr import log_inverse_snr
 from analysis.training import figures as training_figures
-from experiments.report import Report, table
-from experiments.training import TrainingOptions, Variant, run_variants, write_csv
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Variant, run_variants, write_csv
 from neurosim.training import (
     DataSettings,
     NetworkSettings,

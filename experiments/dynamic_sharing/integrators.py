@@ -19,7 +19,8 @@ from scipy.linalg import expm
 from analysis import figures
 from analysis.convergence import figures as convergence_figures
 from analysis.convergence.integrators import integrator_orders
-from experiments.report import Report, RunOptions, table
+from experiments.common.options import RunOptions
+from experiments.common.result import Report, table
 from neurosim.dynamics import Constant, Continuous, Given, Plasticity, RateCircuit, simulate
 from neurosim.dynamics.continuous import circuit_slope, pack
 from neurosim.dynamics.problem import Problem, Solver

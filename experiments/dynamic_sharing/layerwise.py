@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from experiments.report import Report, RunOptions, table
+from experiments.common.options import RunOptions
+from experiments.common.result import Report, table
 from neurosim.nn import LocallyConnected2d
 from neurosim.progress import track
 from neurosim.recording import RunReader, RunWriter

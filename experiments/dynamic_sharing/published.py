@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
+
+from experiments.common.published import read_published
 
 
 class Key(NamedTuple):
@@ -20,16 +20,12 @@ class Key(NamedTuple):
 @cache
 def published() -> dict[Key, float]:
     """All cells; accuracies in per cent, spreads are max minus min over 5 runs."""
-    with Path(__file__).with_suffix(".csv").open(newline="") as file:
-        return {
-            Key(
-                row["dataset"],
-                int(row["padding"]) if row["padding"] else None,
-                row["variant"],
-                row["quantity"],
-            ): float(row["value"])
-            for row in csv.DictReader(file)
-        }
+
+    def key(row: dict[str, str]) -> Key:
+        padding = int(row["padding"]) if row["padding"] else None
+        return Key(row["dataset"], padding, row["variant"], row["quantity"])
+
+    return read_published(__file__, key, "value")
 
 
 def cell(dataset: str, padding: int | None, variant: str, quantity: str) -> float | None:

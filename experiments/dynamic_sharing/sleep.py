@@ -21,9 +21,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Outcome, Variant, report, run_variants
 from experiments.dynamic_sharing.digits import variants as digits_variants
-from experiments.report import Report, table
-from experiments.training import Outcome, TrainingOptions, Variant, report, run_variants
 from neurosim.errors import require
 from neurosim.models import simple
 from neurosim.sleep import Circuit, Patterns, local_layers

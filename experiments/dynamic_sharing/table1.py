@@ -9,11 +9,12 @@ sleep every n batches helps much, and after every batch almost entirely. Padding
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant, report, run_variants
 from experiments.dynamic_sharing.published import cell
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
 from neurosim.errors import require
 from neurosim.training import (
     DataSettings,
@@ -26,6 +27,7 @@ from neurosim.training import (
 REPETITIONS = (4, 8, 16)
 INTERVALS = (1, 10, 100)
 LONGER = (4, 8)
+Padding = Literal[0, 4, 8]
 COLUMNS = {"top1": "paper top-1", "top1_spread": "paper max-min", "top5": "paper top-5"}
 
 
@@ -33,7 +35,7 @@ COLUMNS = {"top1": "paper top-1", "top1_spread": "paper max-min", "top5": "paper
 class Table1:
     """One data set at one padding."""
 
-    padding: Literal[0, 4, 8] = 4
+    padding: Padding = 4
     """Pixels of padding, before a random crop."""
     sleep: SleepSettings = field(default_factory=lambda: SleepSettings(sleep="instant"))
     """How ws(n) networks sleep; the paper's sleep is the instant mean."""
@@ -53,6 +55,7 @@ def check_intervals(sleep: SleepSettings) -> None:
 def variants(settings: Table1, options: TrainingOptions) -> list[Variant]:
     """conv, lc, lc with repetitions, lc for longer (Sec. 5.2), lc with sleep every n batches."""
     check_intervals(settings.sleep)
+    require(settings.padding in get_args(Padding), "--padding", settings.padding, "0, 4 or 8")
     dataset = options.dataset or "cifar10"
     base = TrainSettings(
         data=DataSettings(dataset=dataset, pad=settings.padding),

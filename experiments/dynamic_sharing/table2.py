@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant, report, run_variants
 from experiments.dynamic_sharing.published import cell
-from experiments.dynamic_sharing.table1 import check_intervals
-from experiments.report import Report
-from experiments.training import TrainingOptions, Variant, report, run_variants
+from experiments.dynamic_sharing.table1 import INTERVALS, check_intervals
 from neurosim.training import (
     DataSettings,
     NetworkSettings,
@@ -20,7 +21,6 @@ from neurosim.training import (
     TrainSettings,
 )
 
-INTERVALS = (1, 10, 100)
 COLUMNS = {"top1": "paper top-1", "top5": "paper top-5"}
 
 
@@ -60,6 +60,11 @@ def variants(settings: Table2, options: TrainingOptions) -> list[Variant]:
     for n in INTERVALS:
         rows.append(variant(f"ws{n}{suffix}", "local", replace(settings.sleep, every=n)))
     return rows
+
+
+def variants_conv_first(options: TrainingOptions) -> list[Variant]:
+    """lc, and lc with sleep every n batches, behind a convolutional first layer."""
+    return variants(Table2(conv_first=True), options)
 
 
 def run(table: Table2, options: TrainingOptions) -> Report:

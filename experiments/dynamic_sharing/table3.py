@@ -27,9 +27,9 @@ from analysis.benchmark.form import Benchmark
 from analysis.benchmark.scoring import Candidate, Network, Score, Scoring, pixels, score
 from analysis.representations.activations import Extraction, block_names
 from analysis.representations.stimuli import View
-from experiments.networks import candidate
-from experiments.report import Report, results_folder, table
-from experiments.score import report
+from experiments.common.networks import candidate
+from experiments.common.result import Report, table
+from experiments.common.scores import report, scores_folder
 from neurosim.data.sources import data_folder
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import resnet18
@@ -92,6 +92,8 @@ class TableOptions:
     """Where networks compute."""
     out: Path | None = None
     """Folder for activations, tables and figure (default: runs/table3, or the next free one)."""
+    overwrite: bool = False
+    """Replace tables that are already in the folder; activations there are used again."""
     quiet: bool = False
     """No progress and no table, only errors."""
     json: bool = False
@@ -109,7 +111,7 @@ def run(table3: Table3, options: TableOptions) -> Report:
     if not present:
         raise InvalidArgument("no benchmark was found: " + "; ".join(missing))
     candidates = rows(table3, options)
-    folder = results_folder(options.out, "table3")
+    folder = scores_folder("table3", options.out, overwrite=options.overwrite)
     line = StatusLine(quiet=options.quiet)
     scores: list[Score] = []
     for source, path in present:

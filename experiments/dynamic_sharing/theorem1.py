@@ -16,7 +16,8 @@ import numpy as np
 from analysis import figures
 from analysis.convergence import figures as convergence_figures
 from analysis.convergence.noise import noise_curves
-from experiments.report import Report, RunOptions, table
+from experiments.common.options import RunOptions
+from experiments.common.result import Report, table
 from neurosim.dynamics import (
     Gaussian,
     InstantResponse,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.statistics import t_interval
+from experiments.common.result import Report, table
 from experiments.free_conv.protocol import Cell, FreeOptions, Result, run_cells
 from experiments.free_conv.results import over_epochs, report
 from experiments.free_conv.study import by_dataset
-from experiments.report import Report, table
 
 SHOWN = ("dist_1", "dist_4")
 

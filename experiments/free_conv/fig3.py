@@ -7,9 +7,9 @@ with --resume, is drawn without training again.
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import FreeOptions, cells
 from experiments.free_conv.study import ACCURACIES, study
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

@@ -6,9 +6,9 @@ doing so, and validation accuracy rises. The runs are those of Table 2.
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import FreeOptions, cells
 from experiments.free_conv.study import ACCURACIES, study
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

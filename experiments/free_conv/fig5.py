@@ -6,9 +6,9 @@ translated images, the more the farther they are translated, and rises without t
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.drift import drift_study
 from experiments.free_conv.protocol import FreeOptions, cells
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

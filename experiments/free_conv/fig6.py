@@ -8,9 +8,9 @@ medians of its file of results.
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import MODELS, FreeOptions, cells
 from experiments.free_conv.study import study
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

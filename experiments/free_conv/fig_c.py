@@ -14,10 +14,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import STRENGTHS, FreeOptions, Result, cells, run_cells
 from experiments.free_conv.results import report
 from experiments.free_conv.study import strengths
-from experiments.report import Report
 from neurosim.errors import require
 
 DRAWN = ("acc", "val_acc", "translation", "rotation", "noise", "edge_noise")

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from analysis.training import TrainingCurves
-from experiments.training import TrainingOptions, Variant, run_variants
+from experiments.common.options import TrainingOptions
+from experiments.common.variants import Variant, run_variants
 from neurosim.errors import require
 from neurosim.training import (
     DataSettings,

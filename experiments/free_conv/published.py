@@ -3,10 +3,10 @@ file, and the medians of the file of results from which its Fig. 6 is drawn."""
 
 from __future__ import annotations
 
-import csv
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
+
+from experiments.common.published import read_published
 
 
 class Key(NamedTuple):
@@ -22,9 +22,9 @@ class Key(NamedTuple):
 @cache
 def published() -> dict[Key, float]:
     """All numbers; the zeros of Tables B.1 to B.3 are those of Tables 1 and 2, rounded."""
-    found: dict[Key, float] = {}
-    with Path(__file__).with_suffix(".csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            names = (row["dataset"], row["model"], row["aug_type"])
-            found[Key(*names, float(row["aug"]), row["quantity"])] = float(row["value"])
-    return found
+
+    def key(row: dict[str, str]) -> Key:
+        names = (row["dataset"], row["model"], row["aug_type"])
+        return Key(*names, float(row["aug"]), row["quantity"])
+
+    return read_published(__file__, key, "value")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 from analysis import figures
 from analysis.statistics import t_interval
 from analysis.training import TrainingCurves
+from experiments.common.result import Report, table
 from experiments.free_conv.protocol import FreeOptions, Result, evaluations
 from experiments.free_conv.published import Key, published
-from experiments.report import Report, table
+from neurosim import files
 
 Array = NDArray[np.float64]
 
@@ -137,13 +137,13 @@ def write_csv(
         for seed in seeds:
             stem = name if len(datasets) == 1 else f"{name}-{Path(dataset).stem}"
             stem = stem if len(seeds) == 1 else f"{stem}-seed{seed}"
-            paths.append(folder / f"{stem}.csv")
-            with paths[-1].open("w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                for result in results:
-                    if result.cell.dataset == dataset:
-                        writer.writerows(_rows(result, seed, options))
+            rows = [
+                [row.get(column, "") for column in COLUMNS]
+                for result in results
+                if result.cell.dataset == dataset
+                for row in _rows(result, seed, options)
+            ]
+            paths.append(files.write_csv(folder / f"{stem}.csv", COLUMNS, rows))
     return paths
 
 

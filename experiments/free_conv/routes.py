@@ -28,9 +28,9 @@ import numpy as np
 
 from analysis.statistics import t_interval
 from analysis.training import TrainingCurves, figures
+from experiments.common.result import Report, table
 from experiments.free_conv.protocol import Cell, FreeOptions, Result, run_cells
 from experiments.free_conv.results import over_epochs, report
-from experiments.report import Report, table
 from neurosim.errors import require
 from neurosim.training import SleepSettings, TrainSettings
 
@@ -127,7 +127,10 @@ def run(routes: Routes, options: FreeOptions) -> Report:
     figure = figures.routes(points, AXES["translation"])
     found = report("free-routes", folder, results, (), options, {"free-routes": figure})
     header = ["route", "network", "runs", *AXES.values()]
-    rows = [[str(v["route"]), str(v["label"]), str(v["runs"]), *_cells(v)] for v in values]
+    rows = [
+        [*(str(v[name]) for name in ("route", "label", "runs")), *(v[q].text() for q in AXES)]
+        for v in values
+    ]
     found.lines, found.values["routes"] = table(header, rows), values
     return found
 
@@ -165,11 +168,3 @@ def unshared(run: TrainingCurves) -> float:
         return np.nan
     share = run.statistics["spread"][:, 0] / run.statistics["norm"][:, 0]
     return float(share[-1] / share[0])
-
-
-def _cells(values: dict) -> list[str]:
-    shown = []
-    for quantity in AXES:
-        mean, low, high = values[quantity]
-        shown.append(f"{mean:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})"))
-    return shown

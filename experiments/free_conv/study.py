@@ -8,9 +8,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from analysis.training import figures
+from experiments.common.result import Report
 from experiments.free_conv.protocol import Cell, FreeOptions, Result, run_cells
 from experiments.free_conv.results import over_epochs, report
-from experiments.report import Report
 
 TITLES = {
     "acc": "training",

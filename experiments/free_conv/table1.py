@@ -7,9 +7,9 @@ hundredth behind the convolutional one.
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import MODELS, FreeOptions, cells
 from experiments.free_conv.study import ACCURACIES, study
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

@@ -6,9 +6,9 @@ on translated ones from 0.43 to 0.68; the convolutional network stays 4 to 6 hun
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import MODELS, FreeOptions, cells
 from experiments.free_conv.study import ACCURACIES, study
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

@@ -8,9 +8,9 @@ of 5 pixels; the published code cuts it along another axis, and the numbers are 
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import MODELS, FreeOptions, cells
 from experiments.free_conv.study import study
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

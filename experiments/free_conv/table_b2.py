@@ -6,9 +6,9 @@ than without, and worse the stronger the noise (0.37 to 0.27 on MNIST).
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import MODELS, FreeOptions, cells
 from experiments.free_conv.study import study
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

@@ -7,9 +7,9 @@ a little (0.43 to 0.46 for the free network).
 
 from __future__ import annotations
 
+from experiments.common.result import Report
 from experiments.free_conv.protocol import MODELS, FreeOptions, cells
 from experiments.free_conv.study import study
-from experiments.report import Report
 
 
 def run(options: FreeOptions) -> Report:

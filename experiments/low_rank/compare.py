@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant
 from experiments.low_rank.study import Found, Study
 from experiments.low_rank.sweeps import by_rank, run_sweep
-from experiments.report import Report
-from experiments.training import TrainingOptions
 from neurosim.errors import InvalidArgument
 from neurosim.models.lrlc import DEPTHS
 
 ROWS = tuple(f"low-rank-{depth}" for depth in DEPTHS)
 
 
-def run_comparison(
-    name: str,
-    study: Study,
-    options: TrainingOptions,
-    versions: Mapping[str, Mapping[str, Any]],
-) -> Report:
+def compared(
+    study: Study, options: TrainingOptions, versions: Mapping[str, Mapping[str, Any]]
+) -> list[Variant]:
     """Every row at every rank in every version, whose settings of the network are given."""
     for row in study.rows or ():
         if row not in ROWS:
@@ -33,6 +31,11 @@ def run_comparison(
             published = variant.published if version == next(iter(versions)) else {}
             full = f"{row}-{version}-k{rank}"
             variants.append(replace(variant, name=full, published=published))
+    return variants
+
+
+def run_comparison(name: str, variants: Sequence[Variant], options: TrainingOptions) -> Report:
+    """Accuracy against the rank, a line for every row and version."""
 
     def label(found: Found) -> str:
         return found.row

@@ -5,10 +5,18 @@ Claim: factorised combining weights, (H + W) K parameters instead of H W K, are 
 
 from __future__ import annotations
 
-from experiments.low_rank.compare import run_comparison
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant
+from experiments.low_rank.compare import compared, run_comparison
 from experiments.low_rank.study import Study
-from experiments.report import Report
-from experiments.training import TrainingOptions
+
+VERSIONS = {"factorized": {"sharing": None}, "full": {"sharing": "position"}}
+
+
+def variants(study: Study, options: TrainingOptions) -> list[Variant]:
+    """Low-rank layers at every depth and rank, in both versions."""
+    return compared(study, options, VERSIONS)
 
 
 def run(study: Study, options: TrainingOptions) -> Report:
@@ -18,5 +26,4 @@ def run(study: Study, options: TrainingOptions) -> Report:
         study: Which networks.
         options: What to train on, how long, and where results go.
     """
-    options_of = {"factorized": {"sharing": None}, "full": {"sharing": "position"}}
-    return run_comparison("lrlc-factorized", study, options, options_of)
+    return run_comparison("lrlc-factorized", variants(study, options), options)

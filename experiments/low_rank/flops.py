@@ -12,7 +12,6 @@ alive before, weights' gradients included.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis import figures
 from analysis.training.figures import Point, against
+from experiments.common.options import RunOptions
+from experiments.common.result import Report, refuse_existing, results_folder, table
 from experiments.performance.measure import peak_memory
-from experiments.report import Report, RunOptions, results_folder, table
 from neurosim.errors import require
+from neurosim.files import write_csv
 from neurosim.models import lrlc
 from neurosim.nn import to_local
 
@@ -109,7 +110,8 @@ def run(costs: Costs, options: RunOptions) -> Report:
     options.check()
     folder = results_folder(options.out, "lrlc-flops")
     path = folder / "lrlc-flops.csv"
-    require(options.overwrite or not path.exists(), "--out", str(folder), "without results in it")
+    stem = folder / "lrlc-flops"
+    refuse_existing([path, *figures.figure_paths(stem)], overwrite=options.overwrite)
     torch.manual_seed(options.seed)
     x = torch.randn(costs.batch, 3, costs.size, costs.size)
     found = [
@@ -124,15 +126,12 @@ def run(costs: Costs, options: RunOptions) -> Report:
          f"{c.memory:.1f}"]
         for c in found
     ]  # fmt: skip
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    write_csv(path, header, rows)
     lines = {
         name: [Point(c.rank, c.inference, math.nan) for c in found if c.network == name]
         for name in dict.fromkeys(c.network for c in found)
     }
-    drawn = figures.save(
-        against(lines, "spatial rank", "inference, MFLOP per image"), folder / "lrlc-flops"
-    )
+    drawn = figures.save(against(lines, "spatial rank", "inference, MFLOP per image"), stem)
     return Report(
         "lrlc-flops", folder, drawn, table(header, rows), {"costs": [vars(c) for c in found]},
         table=path,

@@ -6,13 +6,19 @@ are less accurate, and so are locally connected layers, which have more.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant
 from experiments.low_rank.study import Found, Study
 from experiments.low_rank.sweeps import run_sweep
-from experiments.report import Report
-from experiments.training import TrainingOptions
 from neurosim.training.build import build_data, build_network
 
 ROWS = ("conv", "bias-3", "low-rank-3", "input-dependent-3", "wide-3", "local-3")
+
+
+def variants(study: Study, options: TrainingOptions) -> list[Variant]:
+    """A row of each sort, with the third layer replaced."""
+    return study.variants(ROWS, options)
 
 
 def run(study: Study, options: TrainingOptions) -> Report:
@@ -22,10 +28,10 @@ def run(study: Study, options: TrainingOptions) -> Report:
         study: Which networks.
         options: What to train on, how long, and where results go.
     """
-    variants = study.variants(ROWS, options)
-    data = build_data(variants[0].settings.data, seed=0)
+    rows = variants(study, options)
+    data = build_data(rows[0].settings.data, seed=0)
     counts = {}
-    for variant in variants:
+    for variant in rows:
         network = build_network(variant.settings.network, data, data.image_size)
         counts[variant.name] = sum(parameter.numel() for parameter in network.parameters())
 
@@ -33,5 +39,5 @@ def run(study: Study, options: TrainingOptions) -> Report:
         return counts[found.name]
 
     return run_sweep(
-        "lrlc-params", variants, options, label=lambda one: one.row, at=at, axis="parameters"
+        "lrlc-params", rows, options, label=lambda one: one.row, at=at, axis="parameters"
     )

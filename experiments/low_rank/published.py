@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
+
+from experiments.common.published import read_published
 
 
 class Key(NamedTuple):
@@ -19,11 +19,7 @@ class Key(NamedTuple):
 @cache
 def published() -> dict[Key, float]:
     """Mean top-1 accuracies over 10 runs in per cent; the file has their standard errors, too."""
-    with Path(__file__).with_suffix(".csv").open(newline="") as file:
-        return {
-            Key(row["dataset"], row["row"], row["split"]): float(row["top1"])
-            for row in csv.DictReader(file)
-        }
+    return read_published(__file__, lambda row: Key(row["dataset"], row["row"], row["split"]))
 
 
 def cell(dataset: str, row: str, split: str) -> float | None:

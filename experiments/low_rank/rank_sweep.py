@@ -7,14 +7,20 @@ combining weights depend on the input.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant
 from experiments.low_rank.study import Study
 from experiments.low_rank.sweeps import by_rank, line_of, run_sweep
-from experiments.report import Report
-from experiments.training import TrainingOptions
 from neurosim.models.lrlc import DEPTHS
 
 LAYERS = ("bias", "low-rank")
 ROWS = ("conv", *(f"{layer}-{depth}" for layer in LAYERS for depth in DEPTHS), "input-dependent-3")
+
+
+def variants(study: Study, options: TrainingOptions) -> list[Variant]:
+    """A convolution, and the others at every rank."""
+    return study.variants(ROWS, options)
 
 
 def run(study: Study, options: TrainingOptions) -> Report:
@@ -26,7 +32,7 @@ def run(study: Study, options: TrainingOptions) -> Report:
         study: Which networks.
         options: What to train on, how long, and where results go.
     """
-    variants = study.variants(ROWS, options)
+    rows = variants(study, options)
     return run_sweep(
-        "lrlc-rank-sweep", variants, options, label=line_of, at=by_rank, axis="spatial rank"
+        "lrlc-rank-sweep", rows, options, label=line_of, at=by_rank, axis="spatial rank"
     )

@@ -10,10 +10,10 @@ SVD (`neurosim.nn.low_rank_of`), of all layers at the same rank.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -21,12 +21,15 @@ from torch import nn
 from analysis import figures
 from analysis.training.figures import Point, against
 from analysis.trajectories.spectra import spectrum
-from experiments.dynamic_sharing.digits import variants
-from experiments.networks import restore
-from experiments.report import Report, table
-from experiments.training import TrainingOptions, run_variants
+from experiments.common.derived import derived
+from experiments.common.networks import restore
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Variant, chosen, remove_checkpoints, run_variants
+from experiments.dynamic_sharing import digits
 from neurosim.data import Loader
 from neurosim.errors import require
+from neurosim.files import write_csv
 from neurosim.nn import LocallyConnected2d, to_low_rank
 from neurosim.training import TrainSettings
 from neurosim.training.build import build_augment, build_data
@@ -87,6 +90,11 @@ def approximate(
     )
 
 
+def variants(sleeping: Sleeping, options: TrainingOptions) -> list[Variant]:
+    """Networks of translated digits: those asked for, by default the locally connected ones."""
+    return chosen(digits.variants(options), options.variants or ROWS)
+
+
 def run(sleeping: Sleeping, options: TrainingOptions) -> Report:
     """Accuracy and error of networks with and without sleep, at the best approximation of a rank.
 
@@ -95,23 +103,18 @@ def run(sleeping: Sleeping, options: TrainingOptions) -> Report:
         options: What to train on, how long, and where results go.
     """
     sleeping.check()
-    chosen = [v for v in variants(options) if v.name in (options.variants or ROWS)]
-    options = replace(options, keep_checkpoints=True)
-    folder, outcomes = run_variants("lrlc-sleeping", chosen, options, range(3))
+    rows_of = variants(sleeping, options)
+    keep = replace(options, keep_checkpoints=True)
+    folder, outcomes = run_variants("lrlc-sleeping", rows_of, keep, range(3))
     found = [
-        approximate(
-            outcome.variant.name,
-            run.seed,
-            folder / f"{outcome.variant.name}-seed{run.seed}.h5",
-            outcome.variant.settings,
-            sleeping.ranks,
-        )
+        _kept(outcome.variant, run.seed, path, sleeping.ranks)
         for outcome in outcomes
-        for run in outcome.runs
+        for run, path in zip(outcome.runs, outcome.files, strict=True)
     ]
+    remove_checkpoints(outcomes, options)
     path = _write_csv(folder / "lrlc-sleeping.csv", found)
     by_variant = {
-        name: [f for f in found if f.variant == name] for name in (v.name for v in chosen)
+        name: [f for f in found if f.variant == name] for name in (v.name for v in rows_of)
     }
     lines = {
         name: [_point(rank, [f.top1[rank] for f in runs]) for rank in sleeping.ranks]
@@ -134,17 +137,28 @@ def run(sleeping: Sleeping, options: TrainingOptions) -> Report:
     )
 
 
+def _kept(variant: Variant, seed: int, path: Path, ranks: Sequence[int]) -> Approximated:
+    """Approximate a network, or read what came of it."""
+
+    def compute() -> dict[str, Any]:
+        return asdict(approximate(variant.name, seed, path, variant.settings, ranks))
+
+    values = derived(path, "approximations", compute, ranks=ranks)
+    for name in ("top1", "error"):
+        values[name] = {int(rank): value for rank, value in values[name].items()}  # JSON's are text
+    return Approximated(**values)
+
+
 def _point(rank: int, values: Sequence[float]) -> Point:
     error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return Point(rank, float(np.mean(values)), float(error))
 
 
 def _write_csv(path: Path, found: Sequence[Approximated]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["network", "seed", "effective_rank", "full_top1", "rank", "top1", "error"])
-        for one in found:
-            for rank, top1 in one.top1.items():
-                start = [one.variant, one.seed, f"{one.effective_rank:.4f}", f"{one.full:.4f}"]
-                writer.writerow([*start, rank, f"{top1:.4f}", f"{one.error[rank]:.6f}"])
-    return path
+    rows = []
+    for one in found:
+        start = [one.variant, one.seed, f"{one.effective_rank:.4f}", f"{one.full:.4f}"]
+        for rank, top1 in one.top1.items():
+            rows.append([*start, rank, f"{top1:.4f}", f"{one.error[rank]:.6f}"])
+    header = ["network", "seed", "effective_rank", "full_top1", "rank", "top1", "error"]
+    return write_csv(path, header, rows)

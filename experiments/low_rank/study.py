@@ -8,7 +8,6 @@ are evaluated on all three parts at the end of training.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Outcome, Variant, run_variants
 from experiments.low_rank.published import cell
-from experiments.report import Report, table
-from experiments.training import Outcome, TrainingOptions, Variant, run_variants
+from neurosim import files
 from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.models.lrlc import DEPTHS, Depth, Layer
 from neurosim.training import (
@@ -175,9 +176,9 @@ def chosen(found: Sequence[Found]) -> list[Found]:
     return list(best.values())
 
 
-def run_table(name: str, rows: Sequence[str], study: Study, options: TrainingOptions) -> Report:
+def run_table(name: str, variants: Sequence[Variant], options: TrainingOptions) -> Report:
     """Train, choose ranks, and set measured beside published accuracies (mean +- SE)."""
-    folder, found = train_all(name, study.variants(rows, options), options)
+    folder, found = train_all(name, variants, options)
     best = chosen(found)
     header = ["network", "rank", "runs", *SPLITS, *(f"paper {split}" for split in SPLITS)]
     lines = []
@@ -194,15 +195,13 @@ def run_table(name: str, rows: Sequence[str], study: Study, options: TrainingOpt
 
 def write_csv(path: Path, found: Sequence[Found], best: Sequence[Found] = ()) -> Path:
     """One row for every network, rank and part of the data; which ranks were chosen."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["network", "rank", "chosen", "split", "seeds", "top1", "standard_error",
-                         "published"])  # fmt: skip
-        for one in found:
-            seeds = " ".join(str(run.seed) for run in one.outcome.runs)
-            for split in SPLITS:
-                published = one.outcome.variant.published.get(split)
-                numbers = [f"{one.mean(split):.4f}", f"{one.error(split):.4f}"]
-                which = [one.row, one.rank or "", int(one in best), split, seeds]
-                writer.writerow([*which, *numbers, "" if published is None else published])
-    return path
+    header = ["network", "rank", "chosen", "split", "seeds", "top1", "standard_error", "published"]
+    rows = []
+    for one in found:
+        seeds = " ".join(str(run.seed) for run in one.outcome.runs)
+        for split in SPLITS:
+            published = one.outcome.variant.published.get(split)
+            numbers = [f"{one.mean(split):.4f}", f"{one.error(split):.4f}"]
+            which = [one.row, one.rank or "", int(one in best), split, seeds]
+            rows.append([*which, *numbers, "" if published is None else published])
+    return files.write_csv(path, header, rows)

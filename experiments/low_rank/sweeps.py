@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from analysis import figures
 from analysis.training.figures import Point, against
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report, table
+from experiments.common.variants import Variant
 from experiments.low_rank.study import SPLITS, Found, train_all, write_csv
-from experiments.report import Report, table
-from experiments.training import TrainingOptions, Variant
 
 
 def run_sweep(

@@ -6,12 +6,18 @@ ones, best with it at the third; already a bias that varies in space helps.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant
 from experiments.low_rank.study import Study, run_table
-from experiments.report import Report
-from experiments.training import TrainingOptions
 from neurosim.models.lrlc import DEPTHS
 
 ROWS = ("conv", *(f"{layer}-{depth}" for layer in ("bias", "low-rank") for depth in DEPTHS))
+
+
+def variants(study: Study, options: TrainingOptions) -> list[Variant]:
+    """A convolution, then biases and low-rank layers at every depth."""
+    return study.variants(ROWS, options)
 
 
 def run(study: Study, options: TrainingOptions) -> Report:
@@ -24,4 +30,4 @@ def run(study: Study, options: TrainingOptions) -> Report:
         study: Which networks.
         options: What to train on, how long, and where results go.
     """
-    return run_table("lrlc-table1", ROWS, study, options)
+    return run_table("lrlc-table1", variants(study, options), options)

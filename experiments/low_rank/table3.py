@@ -6,11 +6,17 @@ better than fixed ones; where they are (MNIST, CelebA) they help little or harm.
 
 from __future__ import annotations
 
+from experiments.common.options import TrainingOptions
+from experiments.common.result import Report
+from experiments.common.variants import Variant
 from experiments.low_rank.study import Study, run_table
-from experiments.report import Report
-from experiments.training import TrainingOptions
 
 ROWS = ("input-dependent-3", "low-rank-3")
+
+
+def variants(study: Study, options: TrainingOptions) -> list[Variant]:
+    """Combining weights of the input, and fixed ones."""
+    return study.variants(ROWS, options)
 
 
 def run(study: Study, options: TrainingOptions) -> Report:
@@ -20,4 +26,4 @@ def run(study: Study, options: TrainingOptions) -> Report:
         study: Which networks.
         options: What to train on, how long, and where results go.
     """
-    return run_table("lrlc-table3", ROWS, study, options)
+    return run_table("lrlc-table3", variants(study, options), options)

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.common.result import as_json
 from experiments.performance.parts import Disagreement, Findings, command_line, execute, keep
 from experiments.performance.representations import cka, pls
 from experiments.performance.trajectories import distances, file
-from experiments.report import as_json
 from neurosim.errors import require_choice
 
 PARTS: dict[str, Callable[[bool], Findings]] = {

@@ -30,9 +30,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments.common.result import table
 from experiments.performance.measure import interleaved
 from experiments.performance.parts import Target, command_line, keep
-from experiments.report import table
 from neurosim.errors import InvalidArgument, require
 from neurosim.models import shallow
 from neurosim.nn import SparseLinear

@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.common.options import RunOptions
+from experiments.common.result import table
 from experiments.dynamic_sharing import fig4b, integrators
 from experiments.performance.parts import command_line, execute, keep
-from experiments.report import RunOptions, table
 from neurosim.dynamics import (
     Gaussian,
     InverseSqrt,

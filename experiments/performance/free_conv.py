@@ -21,9 +21,9 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
+from experiments.common.result import table
 from experiments.performance.measure import interleaved
 from experiments.performance.parts import command_line, execute, keep
-from experiments.report import table
 from neurosim.data import distortion
 from neurosim.data.distort import KINDS
 from neurosim.data.warp import warp

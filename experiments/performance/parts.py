@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
+from experiments.common.result import as_json, table
 from experiments.performance.machine import machine
-from experiments.report import as_json, table
 from neurosim.errors import InvalidArgument, require
+from neurosim.files import write_text
 
 T = TypeVar("T")
 BATCH = {"cpu": 64, "cuda": 512}
@@ -141,5 +142,5 @@ def keep(out: Path | None, stem: str, lines: Sequence[str], results: dict[str, A
     if (torch := sys.modules.get("torch")) is not None:
         about |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{stem}.txt").write_text("\n".join(lines) + "\n")
-    (out / f"{stem}.json").write_text(as_json({"machine": about} | results) + "\n")
+    write_text(out / f"{stem}.txt", "\n".join(lines) + "\n")
+    write_text(out / f"{stem}.json", as_json({"machine": about} | results) + "\n")

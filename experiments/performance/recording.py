@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from experiments.common.result import table
 from experiments.performance.measure import interleaved
 from experiments.performance.parts import OnDevice, device_command_line, execute, keep
-from experiments.report import table
 from neurosim.models import resnet20
 from neurosim.optim import AdamW
 from neurosim.sleep import Circuit, Instant, Sleep

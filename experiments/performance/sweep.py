@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from analysis import collect
-from experiments.convergence import ConvergenceStudy
+from experiments.commands.studies.find import find_study
+from experiments.common.convergence_grid import ConvergenceStudy
+from experiments.common.result import table
 from experiments.performance.parts import command_line, execute, keep
-from experiments.report import table
-from experiments.studies.find import find_study
 from neurosim.dynamics import simulate_ensemble
 from neurosim.errors import require
 from neurosim.sweeps import Place, StudyFolder, build_grid, sweep, sweep_study

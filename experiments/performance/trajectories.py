@@ -20,8 +20,8 @@ from scipy.spatial.distance import cosine
 
 from analysis.trajectories.filters import all_radii, filter_distances
 from analysis.trajectories.series import weight_trajectories
+from experiments.common.result import table
 from experiments.performance.parts import Disagreement, Findings, listed, own_peak
-from experiments.report import table
 from neurosim.recording import RunReader, RunWriter
 
 # Positions along an axis, channels out and in, kernel size, and how many such layers there are.

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from neurosim import __version__
-from neurosim.errors import InvalidArgument, RunFileError, require
+from neurosim.errors import InvalidArgument, RunFileError
+from neurosim.files import write_json
 from neurosim.sweeps.chunks import read_chunk
 from neurosim.sweeps.index import COMPLETE, IndexWriter, Record, columns, read_records, states
 
@@ -174,14 +175,6 @@ def lock_file(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a file that a reader finds whole, or as it was before."""
-    require(path.parent.is_dir(), "folder", str(path.parent), "there")
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.write_text(json.dumps(values, indent=1) + "\n")
-    new.replace(path)
 
 
 def age(path: Path) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from neurosim.files import write_json
 from neurosim.progress import StatusLine, duration
-from neurosim.sweeps.folder import StudyFolder, age, write_json
+from neurosim.sweeps.folder import StudyFolder, age
 from neurosim.sweeps.index import COMPLETE, FAILED, states
 
 WRITE_SECONDS = 2.0

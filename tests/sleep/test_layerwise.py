@@ -14,8 +14,8 @@ import torch
 from brute_force import Neurons, layer_of, minibatches
 from torch import Tensor, nn
 
+from experiments.common.options import RunOptions
 from experiments.dynamic_sharing import layerwise
-from experiments.report import RunOptions
 from neurosim.errors import InvalidArgument, StabilityError
 from neurosim.nn import LocallyConnected2d
 from neurosim.nn.masked import sever_weights

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from analysis.sweeps import collect
 from analysis.sweeps import figures as sweep_figures
 from analysis.sweeps.summary import best_points, over_seeds
-from experiments.registry import EXPERIMENTS
-from experiments.studies.find import OWN, find_study
+from experiments.commands.studies.find import OWN, find_study
+from experiments.common.registry import EXPERIMENTS
 from neurosim.errors import InvalidArgument, RunFileError
 from neurosim.sweeps import Point, StudyFolder, build_grid, read_records, read_words
 from neurosim.sweeps.batches import Batches

@@ -20,9 +20,10 @@ import machines
 
 import neurosim
 from analysis.sweeps import collect, collect_array
-from experiments.convergence import ConvergenceStudy, run_study
-from experiments.report import RunOptions
-from experiments.studies.find import find_study
+from experiments.commands.studies.find import find_study
+from experiments.common.convergence import run_study
+from experiments.common.convergence_grid import ConvergenceStudy
+from experiments.common.options import RunOptions
 from neurosim.cli import main
 from neurosim.errors import InvalidArgument, NeurosimError
 from neurosim.recording import RunReader

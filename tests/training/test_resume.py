@@ -23,7 +23,7 @@ from scenes import (
 )
 from torch import nn
 
-from experiments.networks import restore
+from experiments.common.networks import restore
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings, train

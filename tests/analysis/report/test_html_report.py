@@ -21,7 +21,8 @@ from PIL import Image
 from analysis.report.charts import MOST_POINTS, Chart, Line, chart, thinned, ticks
 from analysis.report.markup import Markup, element, listed
 from analysis.report.pictures import MOST_POSITIONS
-from experiments.html_report import ReportOptions, html_report
+from experiments.commands.report import ReportOptions
+from experiments.commands.report import run as html_report
 from neurosim.errors import InvalidArgument
 from neurosim.recording import RunWriter, Status
 from neurosim.training import (

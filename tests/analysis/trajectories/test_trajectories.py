@@ -29,7 +29,9 @@ from analysis.trajectories.series import (
 )
 from analysis.trajectories.spectra import spectrum
 from analysis.trajectories.weights import chosen_layers, recorded_layers
-from experiments.analyze import AnalyzeOptions, analyze, run_files
+from experiments.commands.analyze import AnalyzeOptions
+from experiments.commands.analyze import run as analyze
+from experiments.common.run_files import run_files
 from neurosim.errors import InvalidArgument, RunFileError
 from neurosim.models import simple
 from neurosim.nn import LocallyConnected1d, LocallyConnected2d

@@ -1,0 +1,1 @@
+"""What `neurosim` does: one module for each word of the command line."""

@@ -1,0 +1,1 @@
+"""What commands and experiments share: options, results, variants, networks."""
