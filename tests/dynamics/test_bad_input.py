@@ -94,7 +94,7 @@ MISTAKES = {
     "rates too late": (lambda: run().rates([5]), "presentations must be numbers from 0 to 4"),
     "rates of none": (lambda: run().rates([]), "presentations must be numbers"),
     "seed negative": (lambda: run(seed=-1), "seed must be an integer >= 0"),
-    "stream of none": (lambda: Gaussian(0, 5), "inputs.dimension must be >= 1"),
+    "stream of none": (lambda: Gaussian(0, 5), "inputs.dimension must be a whole number >= 1"),
     "stream seed": (lambda: Gaussian(3, 5, seed="x"), "inputs.seed must be an integer"),  # type: ignore
     "std 0": (lambda: Gaussian(3, 5, std=0), "inputs.std must be > 0"),
     "covariance shape": (lambda: Gaussian(3, 5, covariance=np.eye(2)), r"covariance.shape must be"),
