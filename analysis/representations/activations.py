@@ -7,7 +7,6 @@ axes (stimulus, channel, row, column), or (stimulus, feature) where there is no 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from analysis.representations.fingerprints import structure_fingerprint, weights_fingerprint
 from analysis.representations.stimuli import Stimuli, View
 from neurosim.errors import InvalidArgument, RunFileError, require, require_choice
 from neurosim.recording import RunReader, RunWriter
@@ -109,6 +109,7 @@ def extract(
         **asdict(settings),
         "stimuli": stimuli.fingerprint,
         "weights": weights_fingerprint(model),
+        "structure": structure_fingerprint(model),
     }
     common = {"path": path, "kind": "activations", "config": config, "device": str(device)}
     done = _rows(path) if resume and path.exists() else None
@@ -136,15 +137,6 @@ def extract(
                     values = {_place(name): v[row - start] for name, v in found.items()}
                     file.append("stimulus", {"stimulus": row, **values})
     return path
-
-
-def weights_fingerprint(model: nn.Module) -> str:
-    """Short text that differs between networks with different weights."""
-    found = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:16]
 
 
 class Activations(Mapping[str, np.ndarray]):
