@@ -142,7 +142,7 @@ def read_neural_benchmark(
         name=name or _stem(assembly),
         stimuli=PictureFiles(ids, Path(images), files),
         measured=measured,
-        objects=_objects(held, shown, rows, ids),
+        objects=_objects(held, shown, rows),
         degrees=degrees if degrees is not None else _degrees(rows),
     )
 
@@ -319,7 +319,7 @@ def _by_repetition(
 
 
 def _objects(
-    held: Assembly, shown: NDArray[np.str_], rows: list[dict[str, str]], ids: Sequence[str]
+    held: Assembly, shown: NDArray[np.str_], rows: list[dict[str, str]]
 ) -> tuple[str, ...] | None:
     """What is shown, from the assembly or else the stimulus set."""
     for name in OBJECTS:

@@ -16,15 +16,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.training import training_curves
+from analysis.training import recorded_series, sleep_decay, training_curves
 from analysis.trajectories import series as trajectories
 from analysis.trajectories import weights
 from analysis.trajectories.equality import equality
 from analysis.trajectories.series import (
     Wanted,
     evenly,
-    recorded_series,
-    sleep_decay,
     weight_trajectories,
 )
 from analysis.trajectories.spectra import spectrum
