@@ -38,6 +38,8 @@ class Trials:
     choice: Words
 
     def __post_init__(self) -> None:
+        for name in ("stimulus", "truth", "distractor", "choice"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), str))
         columns = (self.stimulus, self.truth, self.distractor, self.choice)
         if len({len(column) for column in columns}) != 1:
             raise InvalidArgument("trials must have as many images as truths and choices")

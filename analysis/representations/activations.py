@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from analysis.arguments import as_names
 from analysis.representations.fingerprints import structure_fingerprint, weights_fingerprint
 from analysis.representations.stimuli import Stimuli, View
-from neurosim.errors import InvalidArgument, RunFileError, require, require_choice
+from neurosim.errors import InvalidArgument, RunFileError, require, require_choice, require_instance
 from neurosim.recording import RunReader, RunWriter
 
 AXES = {3: ("channel", "row", "column"), 1: ("feature",)}
@@ -76,7 +77,7 @@ def check_layers(layers: Sequence[str], known: Sequence[str]) -> None:
 def extract(
     model: nn.Module,
     stimuli: Stimuli,
-    layers: Sequence[str],
+    layers: str | Sequence[str],
     path: str | Path,
     *,
     view: View | None = None,
@@ -101,6 +102,9 @@ def extract(
         overwrite: replace the file.
     """
     view, settings, path = view or View(), settings or Extraction(), Path(path)
+    require_instance("model", model, nn.Module)
+    require_instance("view", view, View)
+    layers = as_names(layers)
     check_layers(layers, layer_names(model))
     config: dict[str, Any] = {
         "layers": list(layers),

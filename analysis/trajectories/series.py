@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.arguments import as_names
 from analysis.statistics import Array
 from analysis.training import sleep_decay as sleep_decay  # where experiments/analyze.py looks
 from analysis.trajectories.equality import equality
@@ -55,10 +56,11 @@ class Wanted:
     at_most: int | None = None
     """Take so many snapshots only, evenly spaced, the first and the last among them."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quantities", as_names(self.quantities))
+
     def check(self) -> None:
         """Refuse values that make no sense."""
-        allowed = "a tuple of names, also of one"
-        require(not isinstance(self.quantities, str), "--quantities", self.quantities, allowed)
         for quantity in self.quantities:
             require_choice("--quantities", quantity, QUANTITIES)
         radii = self.radii or (1,)
