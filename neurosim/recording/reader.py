@@ -156,6 +156,10 @@ class RunReader:
             return about
         return replace(about, shape=(self._stops[about.dims[0]][-1], *about.shape[1:]))
 
+    def layout(self) -> dict[str, tuple]:
+        """What a resumption has to declare again: axes, kinds and sizes, without rows."""
+        return self._first.layout()
+
     def grows(self, name: str) -> bool:
         """Whether rows are appended to a dataset while the run goes on."""
         self._check(name)
