@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.style
@@ -17,6 +18,11 @@ def new_figure(width: float, height: float) -> Figure:
         figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
         return figure
+
+
+def first_middle_last(names: Sequence[str]) -> list[str]:
+    """Three of many names, in their order; more lines than that hide each other."""
+    return [names[i] for i in sorted({0, len(names) // 2, len(names) - 1})] if names else []
 
 
 def figure_paths(stem: Path) -> list[Path]:

@@ -35,9 +35,7 @@ class Estimate:
     @property
     def neuroids(self) -> Array:
         """The mean over splits of every neuroid."""
-        known = ~np.isnan(self.values)
-        total = np.where(known, self.values, 0).sum(0)
-        return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+        return mean_of_known(self.values, 0)
 
     @property
     def mean(self) -> float:
@@ -67,6 +65,15 @@ class Estimate:
         chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
         means = np.mean([_nanmedian(split[chosen], 1) for split in self.values], axis=0)
         return percentiles(means, level)
+
+
+def mean_of_known(values: ArrayLike, axis: int) -> Array:
+    """np.nanmean along an axis, which warns where there is nothing but NaN."""
+    array = np.asarray(values, float)
+    known = ~np.isnan(array)
+    count = known.sum(axis)
+    total = np.where(known, array, 0).sum(axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> Array:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, get_args
 
 
 class NeurosimError(Exception):
@@ -42,7 +45,38 @@ class RunFileError(NeurosimError):
 def require(condition: object, name: str, value: object, allowed: str) -> None:
     """Raise `InvalidArgument` unless `condition`: '<name> must be <allowed>, got <value>'."""
     if not condition:
-        raise InvalidArgument(f"{name} must be {allowed}, got {value!r}")
+        raise InvalidArgument(f"{name} must be {allowed}, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """A value as one sentence can show it: an array would fill the screen."""
+    if isinstance(value, type):
+        return f"the class {value.__name__} itself"
+    text = repr(value)
+    return text if len(text) <= 200 and "\n" not in text else _with_article(type(value).__name__)
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+def require_number(name: str, value: object) -> None:
+    """A number is an int, a float or one of numpy's, but not True or False."""
+    require(isinstance(value, Real) and not isinstance(value, bool), name, value, "a number")
+
+
+def require_count(name: str, value: object, least: int = 1, *, optional: bool = False) -> None:
+    """A count is an int of Python or numpy, at least `least`; None, too, where `optional`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+    allowed = f"a whole number >= {least}" + (" or None" if optional else "")
+    require(whole or (optional and value is None), name, value, allowed)
+
+
+def require_instance(name: str, value: object, kind: Any) -> None:
+    """Raise `InvalidArgument` unless `value` is a `kind`: a class, or a union of classes."""
+    kinds = get_args(kind) or [kind]
+    names = ("None" if one is NoneType else _with_article(one.__name__) for one in kinds)
+    require(isinstance(value, kind), name, value, " or ".join(names))
 
 
 @contextmanager

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
+from analysis.statistics import Array, mean_of_known
 from neurosim.errors import InvalidArgument, require
 
-Array = NDArray[np.float64]
 Words = NDArray[np.str_]
 
 PENALTY = 1e-3
@@ -38,6 +38,8 @@ class Trials:
     choice: Words
 
     def __post_init__(self) -> None:
+        for name in ("stimulus", "truth", "distractor", "choice"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), str))
         columns = (self.stimulus, self.truth, self.distractor, self.choice)
         if len({len(column) for column in columns}) != 1:
             raise InvalidArgument("trials must have as many images as truths and choices")
@@ -164,13 +166,13 @@ def _without_own(rates: Array, truths: Words, objects: Words) -> Array:
 def _dprimes(rates: Array, truths: Words, objects: Words) -> Array:
     """d' of every image and distractor, less the mean over the images of its object."""
     # Mean rate of choosing o for images of d, by d and o.
-    swapped = np.array([_nanmean(rates[truths == name]) for name in objects])
+    swapped = np.array([mean_of_known(rates[truths == name], 0) for name in objects])
     column = np.searchsorted(objects, truths)
     with np.errstate(invalid="ignore"):  # inf - inf: never wrong, and never right either
         d = norm.ppf(1 - rates) - norm.ppf(swapped[:, column].T)
     d = np.clip(d, -CAP, CAP)
     for name in objects:
-        d[truths == name] -= _nanmean(d[truths == name])
+        d[truths == name] -= mean_of_known(d[truths == name], 0)
     return d
 
 
@@ -179,9 +181,3 @@ def _correlation(one: Array, other: Array) -> float:
     both = ~(np.isnan(one) | np.isnan(other))
     require(both.sum() > 1, "trials", int(both.sum()), "of 2 or more images with distractors")
     return float(np.corrcoef(one[both], other[both])[0, 1])
-
-
-def _nanmean(rows: Array) -> Array:
-    """np.nanmean over rows, which warns where there is nothing but NaN."""
-    count = (~np.isnan(rows)).sum(0)
-    return np.where(count > 0, np.nansum(rows, 0) / np.maximum(count, 1), np.nan)

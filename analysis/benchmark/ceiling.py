@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.statistics import Array, Estimate, pearson
+from analysis.statistics import Array, Estimate, mean_of_known, pearson
 from neurosim.errors import InvalidArgument, require
 
 HALVES, SEED = 10, 1
@@ -67,9 +67,7 @@ def ceiled_error(score: float, error: float, ceiling: float) -> float:
 
 def average_repetitions(responses: Array) -> Array:
     """(stimuli, repetitions, neuroids) -> (stimuli, neuroids); NaN where there are none."""
-    known = ~np.isnan(responses)
-    count = known.sum(1)
-    return np.where(count > 0, np.where(known, responses, 0).sum(1) / np.maximum(count, 1), np.nan)
+    return mean_of_known(responses, 1)
 
 
 def check_repetitions(responses: ArrayLike) -> Array:

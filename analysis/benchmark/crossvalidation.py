@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.benchmark.regression import Array, Pls, Regression, gram, predict
+from analysis.benchmark.regression import Array, Pls, Regression, as_regression, gram, predict
 from analysis.statistics import Estimate, check_responses, pearson
 from neurosim.errors import InvalidArgument, require
 
@@ -56,7 +56,7 @@ class Splits:
 def cross_validate(
     kernel: Array,
     responses: ArrayLike,
-    regression: Regression | None = None,
+    regression: Regression | str | None = None,
     splits: Splits | None = None,
     labels: Sequence[Any] | NDArray[Any] | None = None,
 ) -> Estimate:
@@ -65,7 +65,7 @@ def cross_validate(
     Args:
         kernel: `gram` of the features of all stimuli.
         responses: (stimuli, neuroids), means over repetitions.
-        regression: PLS with 25 components unless given.
+        regression: by its name or as an object; PLS with 25 components unless given.
         splits: 10 of 90 % unless given.
         labels: the object of every stimulus, if they are known.
     """
@@ -75,7 +75,7 @@ def cross_validate(
             f"features and responses must be of the same stimuli, got {len(kernel)} and "
             f"{len(measured)}"
         )
-    chosen, rows = regression or Pls(), []
+    chosen, rows = as_regression(regression or Pls()), []
     for train, test in (splits or Splits()).draw(len(measured), labels):
         predicted = predict(chosen, kernel, measured, train, test)
         rows.append(pearson(predicted, measured[test]))
@@ -85,7 +85,7 @@ def cross_validate(
 def predictivity(
     features: ArrayLike,
     responses: ArrayLike,
-    regression: Regression | None = None,
+    regression: Regression | str | None = None,
     splits: Splits | None = None,
     labels: Sequence[Any] | NDArray[Any] | None = None,
 ) -> Estimate:

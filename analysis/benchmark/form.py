@@ -34,12 +34,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.arguments import as_names
 from analysis.benchmark.behaviour import Trials
 from analysis.benchmark.ceiling import average_repetitions, check_repetitions, internal_consistency
 from analysis.benchmark.plain_hdf5 import attribute, contents, opened, subgroup, values
 from analysis.representations.stimuli import PictureFiles, Pictures, Stimuli
 from analysis.statistics import Array, Estimate, check_responses
-from neurosim.errors import InvalidArgument, require
+from neurosim.errors import InvalidArgument, require, require_instance
 
 SCHEMA, VERSION = "neurosim.benchmark", 1
 FILE, ARCHIVE = "benchmark.h5", "images.zip"
@@ -55,6 +56,8 @@ class Recording:
     neuroids: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "responses", np.asarray(self.responses))
+        object.__setattr__(self, "neuroids", as_names(self.neuroids))
         shape = check_repetitions(self.responses).shape
         if len(self.neuroids) != shape[2]:
             got = f"{len(self.neuroids)} for {shape[2]}"
@@ -86,7 +89,9 @@ class Dissimilarities:
     subjects: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.matrices)
+        object.__setattr__(self, "matrices", np.asarray(self.matrices))
+        object.__setattr__(self, "subjects", as_names(self.subjects))
+        shape = self.matrices.shape
         right = len(shape) == 3 and shape[1] == shape[2]
         require(right, "dissimilarities", f"shape {shape}", "(subjects, stimuli, stimuli)")
         if len(self.subjects) != shape[0]:
@@ -105,6 +110,10 @@ class Choices:
 
     trials: Trials
     fitting: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        require_instance("trials", self.trials, Trials)
+        object.__setattr__(self, "fitting", np.asarray(self.fitting, bool))
 
     @property
     def stimuli(self) -> int:

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from neurosim.errors import InvalidArgument
+from neurosim.recording.schema import plain_value
 
 # What h5py raises on damaged files.
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
@@ -78,7 +79,4 @@ def attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -
     kind = item.attrs.get_id(name).dtype
     if h5py.check_string_dtype(kind) is None and kind.kind not in "biufS":
         raise InvalidArgument(f"{item.file.filename}: attribute {name!r} must be numbers or text")
-    value = item.attrs[name]
-    if isinstance(value, bytes | np.bytes_):
-        return value.decode("utf-8", "replace")
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return plain_value(item.attrs[name])

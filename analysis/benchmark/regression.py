@@ -13,15 +13,15 @@ PLS with 25 components and scale=False, ridge with a penalty of 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import eigh, lstsq, solve, solve_triangular
 
+from analysis.arguments import as_array
+from analysis.statistics import Array
 from neurosim.errors import InvalidArgument, require, require_choice
-
-Array = NDArray[np.float64]
 
 FEATURES_AT_ONCE = 4096
 ITERATIONS = 100_000
@@ -29,6 +29,7 @@ SMALLEST = 1e-12
 """Relative size below which what is left to explain, or to explain with, is rounding."""
 
 
+@runtime_checkable
 class Regression(Protocol):
     """Dual coefficients A (n x q), from a centred Gram matrix and centred targets (n x q)."""
 
@@ -131,10 +132,24 @@ REGRESSIONS: dict[str, Regression] = {"pls": Pls(), "ridge": Ridge(), "linear": 
 """By their names in Brain-Score, with its settings."""
 
 
-def regression_named(name: str) -> Regression:
-    """One of `REGRESSIONS`."""
-    require_choice("regression", name, REGRESSIONS)
-    return REGRESSIONS[name]
+def as_regression(regression: Regression | str) -> Regression:
+    """One of `REGRESSIONS` by its name, or a regression as it is."""
+    if isinstance(regression, str):
+        require_choice("regression", regression, REGRESSIONS)
+        return REGRESSIONS[regression]
+    valid = isinstance(regression, Regression) and not isinstance(regression, type)
+    require(valid, "regression", regression, f"one of {', '.join(REGRESSIONS)}, or an object")
+    return regression
+
+
+def _check_finite(name: str, values: Array) -> None:
+    """NaN in one column would be in the predictions of all: PLS fits them together."""
+    if not np.isfinite(values).all():
+        wrong = np.flatnonzero(~np.isfinite(values).all(0))
+        raise InvalidArgument(
+            f"{name} must be finite, got NaN or Inf in {len(wrong)} of {values.shape[1]} columns, "
+            f"the first of which is number {wrong[0]}"
+        )
 
 
 def gram(features: ArrayLike, others: ArrayLike | None = None) -> Array:
@@ -161,10 +176,15 @@ def gram(features: ArrayLike, others: ArrayLike | None = None) -> Array:
 
 
 def predict(
-    regression: Regression, kernel: Array, targets: ArrayLike, train: ArrayLike, test: ArrayLike
+    regression: Regression | str,
+    kernel: Array,
+    targets: ArrayLike,
+    train: ArrayLike,
+    test: ArrayLike,
 ) -> Array:
     """Targets of the `test` stimuli, from a fit to the `train` stimuli; both are indices.
 
+    A `regression` may be given by its name in `REGRESSIONS`.
     `kernel` is the Gram matrix of all stimuli, `targets` their responses (stimuli x neuroids).
     """
     rows, new = np.asarray(train), np.asarray(test)
@@ -174,12 +194,16 @@ def predict(
     crossed -= crossed.mean(1, keepdims=True)
     fitted = fitted - mean - mean[:, None] + mean.mean()
     known = np.asarray(targets, float)[rows]
+    _check_finite("targets", known)
+    if not (np.isfinite(fitted).all() and np.isfinite(crossed).all()):
+        raise InvalidArgument("kernel must be finite, got NaN or Inf")
     offset = known.mean(0)
-    return crossed @ regression.dual(fitted, known - offset) + offset
+    dual = as_regression(regression).dual(fitted, known - offset)
+    return crossed @ dual + offset
 
 
 def regress(
-    regression: Regression, features: ArrayLike, targets: ArrayLike, new: ArrayLike
+    regression: Regression | str, features: ArrayLike, targets: ArrayLike, new: ArrayLike
 ) -> Array:
     """Fit targets (n x q) to features (n x p) and predict those of `new` features (m x p)."""
     x, z = _matrix("features", features), _matrix("new", new)
@@ -192,7 +216,7 @@ def regress(
 
 
 def _matrix(name: str, values: ArrayLike) -> np.ndarray:
-    array = np.asarray(values)
+    array = as_array(values)
     shape = f"{array.dtype} of shape {array.shape}"
     require(array.ndim == 2 and array.dtype.kind in "biuf", name, shape, "a matrix of numbers")
     require(array.size, name, shape, "a matrix that is not empty")

@@ -13,117 +13,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
+from analysis.arguments import as_names
 from analysis.benchmark.behaviour import i2n, object_probabilities
+from analysis.benchmark.candidates import Candidate, check_candidates
 from analysis.benchmark.ceiling import ceiled, ceiled_error
 from analysis.benchmark.crossvalidation import Splits, cross_validate
 from analysis.benchmark.form import Benchmark, Choices, Dissimilarities, Measured, Recording
 from analysis.benchmark.regression import REGRESSIONS, Array, gram
-from analysis.representations.activations import (
-    Activations,
-    Extraction,
-    check_layers,
-    extract,
-    layer_names,
-)
+from analysis.representations.activations import check_layers
 from analysis.representations.cka import linear_cka
 from analysis.representations.similarity import compare, dissimilarities, evaluate, noise_ceiling
-from analysis.representations.stimuli import Stimuli, View
 from analysis.statistics import Estimate
-from neurosim.errors import InvalidArgument, require, require_choice
+from neurosim.errors import InvalidArgument, require, require_choice, require_instance
 
 Metric = Literal["pls", "ridge", "linear", "rdm", "cka"]
 METRICS = (*REGRESSIONS, "rdm", "cka")
 HALF_SEED = 0
 UNKNOWN = math.nan
-
-
-class Candidate(Protocol):
-    """A model that can be scored: its name, its layers, and what they do."""
-
-    @property
-    def name(self) -> str:
-        """In tables."""
-        ...
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Those that may stand for a region; the last one also for behaviour."""
-        ...
-
-    def features(self, benchmark: Benchmark, folder: Path) -> Mapping[str, np.ndarray]:
-        """(stimuli, features) of every layer; files may be left in the folder."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """A torch network and how it sees images."""
-
-    name: str
-    module: nn.Module
-    layers: tuple[str, ...]
-    view: View
-    settings: Extraction = field(default_factory=Extraction)
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        check_layers(self.layers, layer_names(self.module))
-
-    def features(self, benchmark: Benchmark, folder: Path) -> Mapping[str, np.ndarray]:
-        """Activations, left in NAME.h5 and taken up again from there if they are complete."""
-        path = folder / f"{self.name.replace('/', '_')}-{benchmark.name.replace('/', '_')}.h5"
-        stimuli: Stimuli = benchmark.stimuli
-        try:
-            extract(
-                self.module, stimuli, self.layers, path, view=self.view, degrees=benchmark.degrees,
-                settings=self.settings, device=self.device, resume=True,
-            )  # fmt: skip
-        except RuntimeError as error:
-            raise InvalidArgument(
-                f"{self.name}: cannot be shown images of {self.view.size} pixels ({error}); a "
-                "function may return an analysis.benchmark.scoring.Network, which says how it sees"
-            ) from error
-        return Activations(path)
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Activations that come from elsewhere: (stimuli, features) by layer."""
-
-    name: str
-    values: Mapping[str, np.ndarray]
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(self.values)
-
-    def features(self, benchmark: Benchmark, folder: Path) -> Mapping[str, np.ndarray]:
-        """As they were given."""
-        for layer, found in self.values.items():
-            if len(found) != benchmark.count:
-                raise InvalidArgument(
-                    f"{self.name}: stimuli and responses do not match: layer {layer!r} has "
-                    f"{len(found)} stimuli, {benchmark.name} {benchmark.count}"
-                )
-        return self.values
-
-
-def pixels(size: int = 32) -> Network:
-    """The stimuli themselves, a baseline: grey or colour values after resizing."""
-    module = nn.Sequential()
-    module.add_module("pixels", nn.Identity())
-    return Network("pixels", module, ("pixels",), View((size, size)))
 
 
 @dataclass(frozen=True)
@@ -170,10 +85,10 @@ class Score:
 def score(
     candidates: Sequence[Candidate],
     benchmark: Benchmark,
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     settings: Scoring | None = None,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> list[Score]:
     """Scores of all models on all regions of a benchmark.
@@ -187,8 +102,10 @@ def score(
         tell: called with a line of progress.
     """
     settings = settings or Scoring()
-    names = [candidate.name for candidate in candidates]
-    require(len(set(names)) == len(names), "models", names, "of different names")
+    require_instance("settings", settings, Scoring)
+    require_instance("benchmark", benchmark, Benchmark)
+    check_candidates(candidates)
+    layers = None if layers is None else as_names(layers)
     for candidate in candidates:
         if layers is not None:
             check_layers(layers, candidate.layers)
@@ -199,7 +116,7 @@ def score(
             )
     scores = []
     with ExitStack() as stack:
-        place = folder or Path(stack.enter_context(TemporaryDirectory(prefix="neurosim-")))
+        place = Path(folder or stack.enter_context(TemporaryDirectory(prefix="neurosim-")))
         for candidate in candidates:
             if tell is not None:
                 tell(f"{benchmark.name}: {candidate.name}")
@@ -232,11 +149,13 @@ def average(scores: Sequence[Score]) -> dict[str, tuple[float, bool]]:
     }
 
 
+@dataclass(eq=False)
 class _Layer:
-    """A layer's features, and the Gram matrix that all regressions share."""
+    """A layer of a model: its features, and the Gram matrix that all regressions share."""
 
-    def __init__(self, features: np.ndarray) -> None:
-        self.features = features
+    model: str
+    name: str
+    features: np.ndarray
 
     @cached_property
     def kernel(self) -> Array:
@@ -260,21 +179,20 @@ def _score_model(
     if len(names) > 1:
         best = dict.fromkeys(neural, -math.inf)
         for name in names:
-            layer = _Layer(found[name])
+            layer = _Layer(candidate.name, name, found[name])
             for region, measured in neural.items():
                 value = _quick(layer, measured, choosing, benchmark.objects, settings)
                 if value > best[region]:
                     best[region], winners[region] = value, name
     scores: dict[str, Score] = {}
     for name in dict.fromkeys(winners.values()):
-        layer = _Layer(found[name])
+        layer = _Layer(candidate.name, name, found[name])
         for region in (region for region in neural if winners[region] == name):
-            what = (candidate.name, region, name)
-            scores[region] = _full(*what, layer, neural[region], scoring, benchmark, settings)
+            scores[region] = _full(layer, benchmark, region, scoring, settings)
     for region, measured in benchmark.measured.items():
         if isinstance(measured, Choices):
-            what = (candidate.name, region, names[-1])
-            scores[region] = _behaviour(*what, found[names[-1]], measured, benchmark)
+            last = _Layer(candidate.name, names[-1], found[names[-1]])
+            scores[region] = _behaviour(last, benchmark, region, measured)
     return [scores[region] for region in benchmark.measured]
 
 
@@ -295,16 +213,10 @@ def _quick(
 
 
 def _full(
-    model: str,
-    region: str,
-    name: str,
-    layer: _Layer,
-    measured: Measured,
-    rows: NDArray[np.int64],
-    benchmark: Benchmark,
-    settings: Scoring,
+    layer: _Layer, benchmark: Benchmark, region: str, rows: NDArray[np.int64], settings: Scoring
 ) -> Score:
     """Score, interval and ceiling on some of the stimuli."""
+    measured = benchmark.measured[region]
     if isinstance(measured, Recording):
         found = _responses(layer, measured, rows, benchmark.objects, settings)
         low, high = found.interval(draws=settings.draws)
@@ -318,14 +230,14 @@ def _full(
         assert isinstance(measured, Dissimilarities)
         theirs = measured.matrices[:, rows[:, None], rows]
         ours = dissimilarities(layer.features[rows], settings.distance)
-        result = evaluate({model: ours}, theirs, settings.comparison, draws=settings.draws)[0]
+        result = evaluate({layer.model: ours}, theirs, settings.comparison, draws=settings.draws)[0]
         raw, error, low, high = result.mean, result.error, result.low, result.high
         ceiling = noise_ceiling(theirs, settings.comparison)[1] if len(theirs) > 1 else UNKNOWN
         relative, relative_error = raw / ceiling, error / ceiling
         metric = f"{settings.distance} {settings.comparison}"
     return Score(
-        model, region, name, metric, raw, error, low, high, ceiling, relative, relative_error,
-        len(rows),
+        layer.model, region, layer.name, metric, raw, error, low, high, ceiling, relative,
+        relative_error, len(rows),
     )  # fmt: skip
 
 
@@ -354,16 +266,14 @@ def _responses(
     return Estimate(np.array(values)[:, None])
 
 
-def _behaviour(
-    model: str, region: str, name: str, features: np.ndarray, measured: Choices,
-    benchmark: Benchmark,
-) -> Score:  # fmt: skip
+def _behaviour(layer: _Layer, benchmark: Benchmark, region: str, measured: Choices) -> Score:
     """i2n of the stimuli in the trials, from a classifier on those that are there to fit."""
     labels, ids = np.asarray(benchmark.objects), np.asarray(benchmark.stimuli.ids)
     fit, shown = measured.fitting, np.isin(ids, measured.trials.stimulus)
-    probabilities, objects = object_probabilities(features[fit], labels[fit], features[shown])
+    x = layer.features
+    probabilities, objects = object_probabilities(x[fit], labels[fit], x[shown])
     found = i2n(probabilities, objects, ids[shown], measured.trials)
     return Score(
-        model, region, name, "i2n", found.raw, UNKNOWN, UNKNOWN, UNKNOWN, found.ceiling,
+        layer.model, region, layer.name, "i2n", found.raw, UNKNOWN, UNKNOWN, UNKNOWN, found.ceiling,
         found.score, found.error, int(shown.sum()),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import cycle
 from typing import Any
 
 import matplotlib.style
@@ -207,7 +208,7 @@ def integrators(orders: list[IntegratorOrder]) -> Figure:
     with matplotlib.style.context(STYLE):
         figure = new_figure(4.6, 3.0)
         ax = figure.subplots()
-        for order, marker in zip(orders, "osD^v", strict=False):
+        for order, marker in zip(orders, cycle("osD^v"), strict=False):
             name = f"{order.method}: order {order.order:.2f}"
             ax.loglog(order.evaluations, order.errors, marker=marker, ms=4, label=name)
         ax.set_xlabel("evaluations of the slope")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.convergence.noise import fit_slope
+from analysis.statistics import Array
 from neurosim.recording import RunReader
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neurosim.errors import RunFileError
+from analysis.arguments import check_run
+from analysis.statistics import Array, mean_of_known
 from neurosim.recording import RunReader
-
-Array = NDArray[np.float64]
 
 FLOOR = 2.0**-106
 """Double precision's rounding, squared: below it a variance is 0 and its log means nothing."""
@@ -52,17 +51,13 @@ class ConvergenceCurves:
 
 def convergence_curves(run: RunReader) -> ConvergenceCurves:
     """The curves of a convergence study, also of one that is still being written."""
-    if run.kind != "convergence":
-        raise RunFileError(f"{run.path}: must be of kind 'convergence', got {run.kind!r}")
+    check_run(run, "convergence")
     values = run["inverse_snr"]  # (G, trials, R)
     logs = log_inverse_snr(values)
     recorded = ~np.isnan(logs)
-    count = recorded.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(recorded, logs, 0).sum(1) / count
-        spread = np.where(recorded, logs - mean[:, None], 0)
-        std = np.sqrt((spread**2).sum(1) / count)
-    std = np.where(count > 1, std, np.nan)  # one trial does not spread
+    mean = mean_of_known(logs, 1)
+    std = np.sqrt(mean_of_known((logs - mean[:, None]) ** 2, 1))
+    std = np.where(recorded.sum(1) > 1, std, np.nan)  # one trial does not spread
     names = run.names()
     grid = {name.removeprefix("grid/"): run[name] for name in names if name.startswith("grid/")}
     limits = {name.removeprefix("limit/"): run[name] for name in names if name.startswith("limit/")}

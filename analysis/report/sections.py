@@ -12,15 +12,12 @@ from analysis.convergence.snr import ConvergenceCurves, log_inverse_snr
 from analysis.report.charts import COLOURS, MOST_LINES, Chart, Line, chart
 from analysis.report.markup import Markup, element, joined, listed, table
 from analysis.report.pictures import filter_pictures, is_shown, middle
-from analysis.training import TrainingCurves
+from analysis.training import SleepDecay, TrainingCurves, recorded_series, sleep_decay
 from analysis.trajectories.filters import RADII, all_radii, filter_distances
 from analysis.trajectories.series import (
-    SleepDecay,
     Trajectory,
     Wanted,
     evenly,
-    recorded_series,
-    sleep_decay,
     title,
     trajectory,
 )

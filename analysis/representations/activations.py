@@ -7,7 +7,6 @@ axes (stimulus, channel, row, column), or (stimulus, feature) where there is no 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,8 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from analysis.arguments import as_names
+from analysis.representations.fingerprints import structure_fingerprint, weights_fingerprint
 from analysis.representations.stimuli import Stimuli, View
-from neurosim.errors import InvalidArgument, RunFileError, require, require_choice
+from neurosim.errors import InvalidArgument, RunFileError, require, require_choice, require_instance
 from neurosim.recording import RunReader, RunWriter
 
 AXES = {3: ("channel", "row", "column"), 1: ("feature",)}
@@ -76,7 +77,7 @@ def check_layers(layers: Sequence[str], known: Sequence[str]) -> None:
 def extract(
     model: nn.Module,
     stimuli: Stimuli,
-    layers: Sequence[str],
+    layers: str | Sequence[str],
     path: str | Path,
     *,
     view: View | None = None,
@@ -101,6 +102,9 @@ def extract(
         overwrite: replace the file.
     """
     view, settings, path = view or View(), settings or Extraction(), Path(path)
+    require_instance("model", model, nn.Module)
+    require_instance("view", view, View)
+    layers = as_names(layers)
     check_layers(layers, layer_names(model))
     config: dict[str, Any] = {
         "layers": list(layers),
@@ -109,6 +113,7 @@ def extract(
         **asdict(settings),
         "stimuli": stimuli.fingerprint,
         "weights": weights_fingerprint(model),
+        "structure": structure_fingerprint(model),
     }
     common = {"path": path, "kind": "activations", "config": config, "device": str(device)}
     done = _rows(path) if resume and path.exists() else None
@@ -136,15 +141,6 @@ def extract(
                     values = {_place(name): v[row - start] for name, v in found.items()}
                     file.append("stimulus", {"stimulus": row, **values})
     return path
-
-
-def weights_fingerprint(model: nn.Module) -> str:
-    """Short text that differs between networks with different weights."""
-    found = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:16]
 
 
 class Activations(Mapping[str, np.ndarray]):

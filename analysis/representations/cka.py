@@ -16,6 +16,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.arguments import as_array
 from neurosim.errors import InvalidArgument, require
 
 BLOCK = 1024
@@ -87,11 +88,17 @@ def _sum(a: Matrix, b: Matrix) -> float:
 
 
 def _centred(name: str, values: ArrayLike) -> Matrix:
-    """Features less their means, in single precision if they are, else in double."""
-    array = np.asarray(values)
+    """Features less their means, in single precision if they are, else in double.
+
+    Scaled, which changes no similarity, by a power of 2 that keeps their fourth powers in range.
+    """
+    array = as_array(values)
     shape = f"{array.dtype} of shape {array.shape}"
     right = array.ndim == 2 and array.dtype.kind in "biuf" and array.size
     require(right, name, shape, "a matrix of numbers (stimuli x features)")
     require(np.isfinite(array).all(), name, "NaN or Inf in it", "finite")
     kind = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
-    return array.astype(kind) - array.mean(0, dtype=float).astype(kind)
+    features = array.astype(kind)
+    _, power = np.frexp(np.abs(features).max())
+    features = np.ldexp(features, -power)
+    return features - features.mean(0, dtype=float).astype(kind)

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics import is_constant, percentiles
+from analysis.statistics import Array, is_constant, percentiles
 from neurosim.errors import InvalidArgument, require, require_choice
 
 if TYPE_CHECKING:
     from rsatoolbox.rdm.rdms import RDMs
 
-Array = NDArray[np.float64]
 Bootstrap = Literal["stimuli", "subjects", "both"]
 
 DISTANCES = ("correlation", "euclidean", "poisson", "crossnobis")

@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from neurosim.errors import RunFileError
+from analysis.arguments import check_run
+from analysis.statistics import Array
 from neurosim.recording import RunReader, Status
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,7 @@ class TrainingCurves:
 
 def training_curves(run: RunReader) -> TrainingCurves:
     """The curves of a training run, also of one that is still going on."""
-    if run.kind != "training":
-        raise RunFileError(f"{run.path}: must be of kind 'training', got {run.kind!r}")
+    check_run(run, "training")
     local = "statistics" in run.names()
     layers = tuple(str(name) for name in run["layer"]) if local else ()
     measures = [str(name) for name in run["measure"]] if local else []

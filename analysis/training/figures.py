@@ -11,14 +11,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from analysis.convergence.snr import log_inverse_snr
-from analysis.figures import STYLE, new_figure
+from analysis.figures import STYLE, first_middle_last, new_figure
+from analysis.statistics import Array
 from analysis.training.curves import TrainingCurves
-from analysis.trajectories.series import recorded_series
-
-Array = NDArray[np.float64]
+from analysis.training.sleeps import recorded_series
 
 
 def comparison(variants: Mapping[str, Sequence[TrainingCurves]]) -> Figure:
@@ -143,7 +141,6 @@ def divergence(runs: Mapping[str, TrainingCurves]) -> Figure:
 
 def _draw_layers(ax: Axes, run: TrainingCurves) -> None:
     """First, middle and last layer; more lines than that hide each other."""
-    count = len(run.layers)
-    for number in sorted({0, count // 2, count - 1}):
-        steps, values = recorded_series(run, run.layers[number], "inverse_snr")
-        ax.plot(steps, log_inverse_snr(values), lw=0.7, label=run.layers[number])
+    for layer in first_middle_last(run.layers):
+        steps, values = recorded_series(run, layer, "inverse_snr")
+        ax.plot(steps, log_inverse_snr(values), lw=0.7, label=layer)

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.statistics import Array
 from analysis.trajectories.weights import parts
 
-Array = NDArray[np.float64]
 ROUNDING = 2.0**-90
 """Below this share of all squares a variance is rounding."""
 

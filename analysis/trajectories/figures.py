@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from analysis.convergence.snr import log_inverse_snr
 from analysis.figures import STYLE, new_figure
-from analysis.training import TrainingCurves
-from analysis.trajectories.series import Trajectory, recorded_series, title
+from analysis.training import TrainingCurves, recorded_series
+from analysis.trajectories.series import Trajectory, title
 
 EQUALITY = ("inverse_snr", "spread", "convolution_distance", "explained_by_grids")
 OTHERS = ("effective_rank", "sparsity", "drift")
@@ -35,11 +35,6 @@ class WeightHistory:
         if found is None or measure not in found.values:
             return None
         return found.steps, found.values[measure]
-
-
-def first_middle_last(names: Sequence[str]) -> list[str]:
-    """Three of many names, in their order; more lines than that hide each other."""
-    return [names[i] for i in sorted({0, len(names) // 2, len(names) - 1})] if names else []
 
 
 def weight_comparison(

@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.statistics import Array
 from neurosim.compiled import compiled
 from neurosim.errors import require, require_choice
 
-Array = NDArray[np.float64]
 Normalisation = Literal["layer", "position", "none"]
 
 RADII = (1, 4)

@@ -14,7 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.training import TrainingCurves
+from analysis.arguments import as_names
+from analysis.statistics import Array
 from analysis.trajectories.equality import equality
 from analysis.trajectories.filters import RADII, Normalisation, filter_distances
 from analysis.trajectories.spectra import spectrum
@@ -26,10 +27,9 @@ from analysis.trajectories.weights import (
     read_rows,
     read_weight,
 )
-from neurosim.errors import require, require_choice
+from neurosim.errors import require, require_choice, require_instance
 from neurosim.recording import RunReader
 
-Array = NDArray[np.float64]
 Quantity = Literal["equality", "distances", "rank", "sparsity", "drift"]
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 TITLES = {
@@ -54,6 +54,9 @@ class Wanted:
     """What filters are divided by before that."""
     at_most: int | None = None
     """Take so many snapshots only, evenly spaced, the first and the last among them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quantities", as_names(self.quantities))
 
     def check(self) -> None:
         """Refuse values that make no sense."""
@@ -83,10 +86,11 @@ class Trajectory:
 
 
 def weight_trajectories(
-    run: RunReader, layers: Sequence[str] | None = None, wanted: Wanted | None = None
+    run: RunReader, layers: str | Sequence[str] | None = None, wanted: Wanted | None = None
 ) -> Iterator[Trajectory]:
     """The trajectories of layers whose names match a pattern, or of all, one after the other."""
     wanted = wanted or Wanted()
+    require_instance("wanted", wanted, Wanted)
     wanted.check()
     for layer in chosen_layers(run, layers).values():
         yield trajectory(run, layer, wanted)
@@ -117,52 +121,6 @@ def evenly(count: int, at_most: int | None) -> list[int]:
     if at_most is None or count <= at_most:
         return list(range(count))
     return np.unique(np.linspace(count - 1, 0, at_most).round().astype(int)).tolist()
-
-
-@dataclass(frozen=True)
-class SleepDecay:
-    """What every sleep did to the layers, and what happened in between.
-
-    Only sleeps with recorded statistics count. Ratios are of the spread, the root mean square
-    deviation from the mean of the grid.
-    """
-
-    steps: NDArray[np.int64]  # (Z,)
-    layers: tuple[str, ...]
-    decay: Array  # (Z, layers), spread after a sleep / before it
-    regrowth: Array  # (Z, layers), spread before a sleep / after the one before; NaN at the first
-    log_snr_gain: Array  # (Z, layers), what the sleep added to -log inverse_snr
-
-
-def sleep_decay(curves: TrainingCurves) -> SleepDecay:
-    """Sleep by sleep, how much of the differences within grids was left."""
-    if not curves.layers:
-        nothing = np.empty((0, 0))
-        return SleepDecay(np.empty(0, np.int64), (), nothing, nothing, nothing)
-    spread, inverse = (curves.sleep_statistics[name] for name in ("spread", "inverse_snr"))
-    known = ~np.isnan(spread).any((1, 2))
-    spread, inverse = spread[known], inverse[known]  # (Z, before and after, layers)
-    regrowth = np.full_like(spread[:, 0], np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        regrowth[1:] = spread[1:, 0] / spread[:-1, 1]
-        decay = spread[:, 1] / spread[:, 0]
-        gain = np.log(inverse[:, 0]) - np.log(inverse[:, 1])
-    steps = curves.sleeps[known].astype(np.int64)
-    return SleepDecay(steps, curves.layers, decay, regrowth, gain)
-
-
-def recorded_series(curves: TrainingCurves, layer: str, measure: str) -> tuple[Array, Array]:
-    """Steps and values of a measure as recorded during training, with what sleeps left behind.
-
-    Statistics of a step precede its sleep, whose result therefore comes half a step later.
-    """
-    index = curves.layers.index(layer)
-    after = curves.sleep_statistics[measure][:, 1, index]
-    slept = ~np.isnan(after)
-    steps = np.concatenate([curves.steps, curves.sleeps[slept] + 0.5])
-    values = np.concatenate([curves.statistics[measure][:, index], after[slept]])
-    order = np.argsort(steps, kind="stable")
-    return steps[order], values[order]
 
 
 def title(measure: str) -> str:

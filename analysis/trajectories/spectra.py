@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.statistics import Array
 from analysis.trajectories.weights import parts
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

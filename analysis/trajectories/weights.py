@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.arguments import as_names, check_run
 from neurosim.errors import RunFileError, require_choice
 from neurosim.recording import RunReader
 
@@ -57,8 +58,7 @@ def has_weights(run: RunReader) -> bool:
 
 def recorded_layers(run: RunReader) -> dict[str, RecordedLayer]:
     """All layers with snapshots: locally connected ones in the network's order, then others."""
-    if run.kind != "training":
-        raise RunFileError(f"{run.path}: must be of kind 'training', got {run.kind!r}")
+    check_run(run, "training")
     names = run.names()
     kept = _kept(names, "weight")
     low_rank = _kept(names, "combining")
@@ -72,11 +72,12 @@ def recorded_layers(run: RunReader) -> dict[str, RecordedLayer]:
     return {name: _low_rank_layer(run, name) for name in low_rank} | found
 
 
-def chosen_layers(run: RunReader, patterns: Sequence[str] | None) -> dict[str, RecordedLayer]:
+def chosen_layers(run: RunReader, patterns: str | Sequence[str] | None) -> dict[str, RecordedLayer]:
     """The layers with snapshots whose names match one of the patterns; all without any."""
     known = recorded_layers(run)
     if patterns is None:
         return known
+    patterns = as_names(patterns)
     for pattern in patterns:
         if not fnmatch.filter(known, pattern):
             require_choice(f"{run.path}: layer", pattern, known)

@@ -10,13 +10,10 @@ from typing import Any
 from analysis import figures
 from analysis.convergence import figures as convergence_figures
 from analysis.convergence.snr import ConvergenceCurves, convergence_curves
+from analysis.figures import first_middle_last
 from analysis.training import figures as training_figures
 from analysis.training import training_curves
-from analysis.trajectories.figures import (
-    WeightHistory,
-    first_middle_last,
-    weight_comparison,
-)
+from analysis.trajectories.figures import WeightHistory, weight_comparison
 from analysis.trajectories.filters import RADII, Normalisation
 from analysis.trajectories.series import (
     QUANTITIES,

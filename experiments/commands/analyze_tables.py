@@ -12,8 +12,8 @@ import numpy as np
 
 from analysis.convergence.names import setting_name
 from analysis.convergence.snr import ConvergenceCurves, log_inverse_snr
+from analysis.training import sleep_decay
 from analysis.trajectories.figures import WeightHistory
-from analysis.trajectories.series import sleep_decay
 from experiments.common.result import table
 from neurosim import files
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from analysis.benchmark.assemblies import read_folder
+from analysis.benchmark.candidates import Network
 from analysis.benchmark.datasets import DATASETS
 from analysis.benchmark.form import FILE, Benchmark, Recording, read_benchmark
-from analysis.benchmark.scoring import Metric, Network, Scoring, score
+from analysis.benchmark.scoring import Metric, Scoring, score
 from analysis.representations.activations import Extraction
 from experiments.common.networks import candidate
 from experiments.common.result import Report

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from analysis.benchmark.scoring import Network, pixels
+from analysis.benchmark.candidates import Network, pixels
 from analysis.representations.activations import Extraction, block_names
 from analysis.representations.stimuli import View
 from neurosim.errors import InvalidArgument

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from analysis.benchmark.candidates import Candidate, Network, pixels
 from analysis.benchmark.datasets import cowley2023, kriegeskorte2008
 from analysis.benchmark.form import Benchmark
-from analysis.benchmark.scoring import Candidate, Network, Score, pixels, score
+from analysis.benchmark.scoring import Score, score
 from analysis.representations.activations import Extraction, block_names
 from analysis.statistics import t_interval
 from experiments.common.derived import derived

@@ -22,9 +22,10 @@ from typing import NamedTuple
 import torch
 
 from analysis.benchmark.assemblies import read_folder
+from analysis.benchmark.candidates import Candidate, Network, pixels
 from analysis.benchmark.datasets import cowley2023, kriegeskorte2008
 from analysis.benchmark.form import Benchmark
-from analysis.benchmark.scoring import Candidate, Network, Score, Scoring, pixels, score
+from analysis.benchmark.scoring import Score, Scoring, score
 from analysis.representations.activations import Extraction, block_names
 from analysis.representations.stimuli import View
 from experiments.common.networks import candidate

@@ -21,13 +21,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from neurosim.dynamics.arrays import Array
 from neurosim.dynamics.circuit import RateCircuit
 from neurosim.dynamics.problem import Problem, Recorder, State, Trace
 from neurosim.errors import InvalidArgument, require, require_choice
 
-Array = NDArray[np.float64]
 Target = Literal["numpy", "cython", "cpp_standalone"]
 
 # A step lasts 1/1024 s of Brian2's time, whatever dt is: only dt / tau matters to the circuit.

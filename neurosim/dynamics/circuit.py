@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from typing import NamedTuple, cast, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from neurosim.dynamics.rates import Constant, InverseSqrt, Rate, evaluate
-from neurosim.errors import require
-
-Array = NDArray[np.float64]
+from neurosim.dynamics.arrays import Array
+from neurosim.dynamics.rates import InverseSqrt, Rate, as_rate, evaluate
+from neurosim.errors import require, require_count, require_number
 
 
-def _to_floats(settings: object, *names: str) -> None:
+def _to_floats(settings: object, prefix: str, *names: str) -> None:
     """Turn numbers given as integers into floats, so that arrays made from them are floats too."""
     for name in names:
         value = getattr(settings, name)
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        require(number, name, value, "a number")
+        require_number(f"{prefix}.{name}", value)
         object.__setattr__(settings, name, float(value))
 
 
@@ -46,6 +43,15 @@ class Mode(NamedTuple):
     gain: float
 
 
+def _refuse_subclass(cls: type) -> None:
+    """Responses are a closed union, whose equations every solver states in its own way."""
+    raise TypeError(
+        f"{cls.__name__} cannot derive from a response: solvers follow the equations of "
+        "RateCircuit and InstantResponse as they are"
+    )
+
+
+@final
 @dataclass(frozen=True)
 class RateCircuit:
     """Rate neurons that approach their response while x is shown (Eq. 8).
@@ -56,7 +62,8 @@ class RateCircuit:
     Stepped by forward Euler, every x is shown for `steps` steps of `dt` ms. With
     `rectified=True` both right-hand sides become threshold-linear,
     [w_i.x - alpha r_inh + b]_+ and [mean_j(r_j) - b]_+, which only the step-by-step solvers
-    can follow.
+    can follow. Solvers know the equations of this class and of `InstantResponse`; a subclass
+    could change them for some solvers only, so there can be none.
     """
 
     tau: float = 30.0
@@ -66,8 +73,11 @@ class RateCircuit:
     dt: float = 1.0
     rectified: bool = False
 
+    def __init_subclass__(cls) -> None:
+        _refuse_subclass(cls)
+
     def __post_init__(self) -> None:
-        _to_floats(self, "tau", "alpha", "bias", "dt")
+        _to_floats(self, "response", "tau", "alpha", "bias", "dt")
         require(math.isfinite(self.tau) and self.tau > 0, "response.tau", self.tau, "> 0 ms")
         require(
             math.isfinite(self.alpha) and self.alpha >= 0,
@@ -76,12 +86,7 @@ class RateCircuit:
             "finite and >= 0",
         )
         require(math.isfinite(self.bias), "response.bias", self.bias, "finite")
-        require(
-            isinstance(self.steps, int | np.integer) and self.steps >= 1,
-            "response.steps",
-            self.steps,
-            "a whole number >= 1",
-        )
+        require_count("response.steps", self.steps)
         require(math.isfinite(self.dt) and self.dt > 0, "response.dt", self.dt, "> 0 ms")
 
     @property
@@ -112,6 +117,7 @@ class RateCircuit:
         return replace(self, steps=steps, dt=dt)
 
 
+@final
 @dataclass(frozen=True)
 class InstantResponse:
     """Neurons that answer at once: one step of plasticity per input (Eqs. 4 and 21).
@@ -119,13 +125,18 @@ class InstantResponse:
         r_i - b = w_i.x - alpha / (1 + alpha) mean_j(w_j.x)                         (21)
 
     alpha = inf is the ideal rule of Eq. 4, which subtracts the whole mean. Time is counted
-    in presentations.
+    in presentations, also by the learning rate: the published one (`InverseSqrt`, the default
+    of `Plasticity`) starts after the 51st, where that of Figs. 4A and 5A (`InverseTime`) does not
+    wait.
     """
 
     alpha: float = math.inf
 
+    def __init_subclass__(cls) -> None:
+        _refuse_subclass(cls)
+
     def __post_init__(self) -> None:
-        _to_floats(self, "alpha")
+        _to_floats(self, "response", "alpha")
         require(self.alpha >= 0, "response.alpha", self.alpha, ">= 0 (inf is Eq. 4)")
 
     steps = 1
@@ -171,10 +182,8 @@ class Plasticity:
     momentum: float = 0.95
 
     def __post_init__(self) -> None:
-        if isinstance(self.rate, int | float):
-            object.__setattr__(self, "rate", Constant(float(self.rate)))
-        _to_floats(self, "gamma", "momentum")
-        require(callable(self.rate), "plasticity.rate", self.rate, "a number or a callable of t")
+        object.__setattr__(self, "rate", as_rate("plasticity.rate", self.rate))
+        _to_floats(self, "plasticity", "gamma", "momentum")
         require(
             math.isfinite(self.gamma) and self.gamma > 0,
             "plasticity.gamma",

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from neurosim.compiled import compiled
 from neurosim.dynamics import euler
+from neurosim.dynamics.arrays import Array
 from neurosim.dynamics.circuit import Mode, RateCircuit
 from neurosim.dynamics.maps import presentation_maps
 from neurosim.dynamics.problem import Chunk, Problem, Recorder, State, Trace
 from neurosim.errors import InvalidArgument
-
-Array = NDArray[np.float64]
 
 # Presentations per block, the fastest measured from D = 9 to 576: the matrix products gain with
 # longer blocks, the coefficients cost in proportion to their length.

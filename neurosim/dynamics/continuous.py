@@ -16,14 +16,20 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
+from neurosim.dynamics.arrays import Array
 from neurosim.dynamics.circuit import RateCircuit
 from neurosim.dynamics.problem import Problem, Recorder, State, Trace
-from neurosim.errors import Diverged, InvalidArgument, StabilityError, require, require_choice
+from neurosim.errors import (
+    Diverged,
+    InvalidArgument,
+    StabilityError,
+    require,
+    require_choice,
+    require_number,
+)
 
-Array = NDArray[np.float64]
 Method = Literal["RK45", "DOP853", "LSODA", "RK4"]
 Slope = Callable[[float, Array], Array]
 
@@ -66,21 +72,29 @@ def circuit_slope(problem: Problem, x: Array, eta: Callable[[float], float]) -> 
 
 @dataclass(frozen=True)
 class Continuous:
-    """scipy's integrators (RK45, DOP853, LSODA) or fixed-step RK4 (`dt`, else the circuit's)."""
+    """scipy's integrators or fixed-step RK4.
+
+    RK45, DOP853 and LSODA choose their steps by tolerances (default: `rtol` 1e-9, `atol` 1e-12),
+    RK4 takes steps of `dt` ms (default: the circuit's).
+    """
 
     method: Method = "DOP853"
-    rtol: float = 1e-9
-    atol: float = 1e-12
+    rtol: float | None = None
+    atol: float | None = None
     dt: float | None = None
 
     name = "continuous"
 
     def __post_init__(self) -> None:
         require_choice("solver.method", self.method, get_args(Method))
-        valid = self.dt is None or 0 < self.dt < math.inf
-        require(valid, "solver.dt", self.dt, "finite and > 0 ms, or None")
-        require(self.rtol > 0, "solver.rtol", self.rtol, "> 0")
-        require(self.atol > 0, "solver.atol", self.atol, "> 0")
+        for name in ("rtol", "atol", "dt"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            require_number(f"solver.{name}", value)
+            require(0 < value < math.inf, f"solver.{name}", value, "finite and > 0, or None")
+            meant = (name == "dt") == (self.method == "RK4")
+            require(meant, f"solver.{name}", value, f"None, which {self.method} does not use")
 
     def check(self, problem: Problem) -> None:
         """Rates need dynamics, and neither momentum nor rectification has this limit."""
@@ -160,7 +174,13 @@ class Continuous:
         """The solution at every time of `grid`, the last of which is `high`."""
         if self.method != "RK4":
             solution = solve_ivp(
-                slope, (low, high), y, self.method, np.unique(grid), rtol=self.rtol, atol=self.atol
+                slope,
+                (low, high),
+                y,
+                self.method,
+                np.unique(grid),
+                rtol=1e-9 if self.rtol is None else self.rtol,
+                atol=1e-12 if self.atol is None else self.atol,
             )
             if not solution.success or not np.isfinite(solution.y).all():
                 raise Diverged(

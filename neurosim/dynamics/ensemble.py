@@ -9,7 +9,7 @@ same draws.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from threading import Event
@@ -19,10 +19,11 @@ import numpy as np
 
 from neurosim.dynamics.blas import single_threaded
 from neurosim.dynamics.circuit import Plasticity, Response
-from neurosim.dynamics.inputs import InputStream, check_seed, child_generator
+from neurosim.dynamics.draws import check_seed, child_generator
+from neurosim.dynamics.inputs import InputStream
 from neurosim.dynamics.problem import Initial, Solver
 from neurosim.dynamics.simulate import Trajectory, as_solver, prepare, simulate
-from neurosim.errors import require
+from neurosim.errors import require, require_count, require_instance, require_number
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,11 @@ class Setting:
     trial: int = 0
 
     def __post_init__(self) -> None:
-        require(self.neurons >= 2, "neurons", self.neurons, ">= 2")
-        require(self.trial >= 0, "trial", self.trial, ">= 0")
+        require_instance("inputs", self.inputs, InputStream)
+        require_count("neurons", self.neurons, least=2)
+        require_count("trial", self.trial, least=0)
+        require_number("weight_mean", self.weight_mean)
+        require_number("weight_std", self.weight_std)
         require(self.weight_std >= 0, "weight_std", self.weight_std, ">= 0")
 
 
@@ -67,6 +71,7 @@ def _arguments(setting: Setting, seed: int) -> dict[str, Any]:
 
 def check_setting(setting: Setting) -> None:
     """Refuse what `simulate` would refuse, without running anything."""
+    require_instance("setting", setting, Setting)
     prepare(**_arguments(setting, seed=0))
 
 
@@ -79,7 +84,11 @@ def simulate_setting(
     check: bool = True,
     stop: Event | None = None,
 ) -> Trajectory:
-    """One population, in this thread; what `simulate_ensemble` does with each."""
+    """One population, in this thread; what `simulate_ensemble` does with each.
+
+    Unlike `simulate`, it records nothing (`inverse_snr` is empty) unless `record_every` says so.
+    """
+    require_instance("setting", setting, Setting)
     return simulate(
         **_arguments(setting, seed),
         record_every=record_every,
@@ -97,30 +106,43 @@ def simulate_ensemble(
     snapshots: Sequence[int] = (),
     threads: int | None = None,
     check: bool = True,
-) -> Iterator[tuple[int, Trajectory]]:
+) -> Generator[tuple[int, Trajectory]]:
     """Yield (index of the setting, its trajectory) as populations finish.
 
     `threads` defaults to all cores (one with Brian2, whose state is global). At most two
-    populations per thread are held at a time.
+    populations per thread are held at a time. Unlike `simulate`, it records nothing
+    (`inverse_snr` is empty) unless `record_every` says so: an ensemble's records fill memory.
     """
-
-    def run(setting: Setting) -> Trajectory:
-        return simulate_setting(
-            setting,
-            seed=seed,
-            record_every=record_every,
-            snapshots=snapshots,
-            check=check,
-            stop=stop,
-        )
-
-    stop = Event()
+    listed = isinstance(settings, Sequence) and not isinstance(settings, str)
+    require(listed, "settings", settings, "a list of Settings")
+    for setting in settings:
+        require_instance("settings[...]", setting, Setting)
     check_seed("seed", seed)
-    require(threads is None or threads >= 1, "threads", threads, ">= 1 or None")
+    require_count("threads", threads, optional=True)
     workers = threads or os.cpu_count() or 1
     if any(as_solver(setting.solver).name == "brian2" for setting in settings):
         workers = 1
-    with single_threaded(), ThreadPoolExecutor(workers) as pool:
+    stop = Event()
+
+    def run(setting: Setting) -> Trajectory:
+        with single_threaded():  # also while it is checked; not while the caller has the result
+            return simulate_setting(
+                setting,
+                seed=seed,
+                record_every=record_every,
+                snapshots=snapshots,
+                check=check,
+                stop=stop,
+            )
+
+    return _as_they_finish(run, settings, workers, stop)
+
+
+def _as_they_finish(
+    run: Callable[[Setting], Trajectory], settings: Sequence[Setting], workers: int, stop: Event
+) -> Generator[tuple[int, Trajectory]]:
+    """Run every setting on one of the workers; a caller who leaves early stops what is running."""
+    with ThreadPoolExecutor(workers) as pool:
         running: dict[Future[Trajectory], int] = {}
         waiting = iter(enumerate(settings))
         try:

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neurosim.compiled import compiled
 from neurosim.dynamics.circuit import RateCircuit
 
 if TYPE_CHECKING:
     from neurosim.dynamics.problem import Part, Problem, Recorder, State, Trace
-
-Array = NDArray[np.float64]
 
 
 @compiled

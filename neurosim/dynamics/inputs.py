@@ -13,57 +13,36 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from neurosim.errors import InvalidArgument, require, require_choice
-
-Array = NDArray[np.float64]
-Seed = int | np.random.SeedSequence
-
-
-def child_generator(seed: Seed, *key: int) -> np.random.Generator:
-    """The generator that belongs to `key` below `seed`, independent of all others."""
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    return np.random.default_rng(
-        np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
-    )
-
-
-def check_array(name: str, values: ArrayLike, ndim: int) -> Array:
-    """`values` as a C-contiguous float64 array of `ndim` axes, all finite."""
-    try:
-        array = np.array(values, dtype=np.float64, order="C")  # a copy: callers may change theirs
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"{name} must be an array of numbers: {error}") from error
-    require(array.ndim == ndim, f"{name}.ndim", array.ndim, str(ndim))
-    if not np.isfinite(array).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise InvalidArgument(f"{name} must be finite, got {array[where]} at index {where}")
-    return array
-
-
-def check_seed(name: str, seed: object) -> None:
-    """A seed is a whole number >= 0 or a numpy SeedSequence."""
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0
-    valid = whole or isinstance(seed, np.random.SeedSequence)
-    require(valid, name, seed, "an integer >= 0 or a numpy SeedSequence")
+from neurosim.dynamics.arrays import Array, check_array
+from neurosim.dynamics.draws import Seed, check_seed, child_generator
+from neurosim.errors import require, require_choice, require_count, require_number
 
 
 @dataclass(frozen=True)
 class InputStream:
-    """Base of all inputs: `presentations` vectors of `dimension` components."""
+    """Base of all inputs: `presentations` vectors of `dimension` components.
+
+    A stream of one's own defines `draw`, and `second_moment` if closed forms are to use it.
+    """
 
     dimension: int
     presentations: int
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        require(self.dimension >= 1, "inputs.dimension", self.dimension, ">= 1")
-        require(self.presentations >= 0, "inputs.presentations", self.presentations, ">= 0")
+        require_count("inputs.dimension", self.dimension)
+        require_count("inputs.presentations", self.presentations, least=0)
         check_seed("inputs.seed", self.seed)
 
     def draw(self, generator: np.random.Generator, first: int, count: int) -> Array:
-        """The inputs of presentations first, ..., first + count - 1: (count, D)."""
+        """The inputs of presentations first, ..., first + count - 1: (count, D).
+
+        All that is random has to come from `generator`, which is new for every block, and there
+        have to be `count` inputs even where fewer are left to show: then a presentation is the
+        same however it is reached.
+        """
         raise NotImplementedError(f"{type(self).__name__} has to say how it draws its inputs")
 
     @property
@@ -75,9 +54,13 @@ class InputStream:
         """Presentations start, ..., stop - 1 as (number of the first, inputs (count, D))."""
         for index in range(start // self.block, -(-stop // self.block)):
             first = index * self.block
-            x = self.draw(child_generator(self.seed, index), first, self.block)
+            name = f"{type(self).__name__}.draw"
+            drawn = self.draw(child_generator(self.seed, index), first, self.block)
+            x = check_array(name, drawn, 2, copy=False)
+            shape = (self.block, self.dimension)
+            require(x.shape == shape, f"{name}.shape", x.shape, f"(count, dimension) = {shape}")
             low, high = max(start, first), min(stop, first + self.block)
-            yield low, np.ascontiguousarray(x[low - first : high - first], dtype=np.float64)
+            yield low, x[low - first : high - first]
 
     def second_moment(self) -> Array:
         """C = E[x x^T], (D, D), from which the closed forms start."""
@@ -117,9 +100,17 @@ class Given(InputStream):
 
     @classmethod
     def of(cls, values: ArrayLike) -> Given:
-        """Check the array and wrap it."""
+        """Check the array and wrap a copy of it."""
         array = check_array("inputs", values, 2)
         return cls(dimension=array.shape[1], presentations=array.shape[0], values=array)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        values = check_array("inputs.values", self.values, 2, copy=False)
+        shape = (self.presentations, self.dimension)
+        allowed = f"(presentations, dimension) = {shape}"
+        require(values.shape == shape, "inputs.values.shape", values.shape, allowed)
+        object.__setattr__(self, "values", values)
 
     def read(self, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         """Presentations start, ..., stop - 1, in views of at most a block."""
@@ -150,6 +141,8 @@ class Gaussian(InputStream):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_number("inputs.mean", self.mean)
+        require_number("inputs.std", self.std)
         require(np.isfinite(self.mean), "inputs.mean", self.mean, "finite")
         require(np.isfinite(self.std) and self.std > 0, "inputs.std", self.std, "> 0")
         if self.covariance is not None:
@@ -166,6 +159,7 @@ class Gaussian(InputStream):
                 f"smallest eigenvalue {smallest:g}" if symmetric else "an asymmetric matrix",
                 "symmetric and positive semidefinite",
             )
+            object.__setattr__(self, "covariance", covariance)
 
     @property
     def independent_zero_mean(self) -> bool:
@@ -194,11 +188,14 @@ class Gaussian(InputStream):
             if self.covariance is None:
                 return _independent_moment(*_rectified_moments(self.mean, self.std), self.dimension)
             if self.mean == 0:  # the arc-cosine kernel of two rectified Gaussians
-                root = np.sqrt(np.diag(self.covariance))
-                scale = self.std**2 * np.outer(root, root)
-                angle = np.arccos(np.clip(self.covariance / np.outer(root, root), -1, 1))
+                root = np.sqrt(np.diag(self.covariance).clip(0))
+                scale = np.outer(root, root)  # 0 where one is 0 at all times
+                cosine = np.divide(
+                    self.covariance, scale, out=np.zeros_like(scale), where=scale > 0
+                )
+                angle = np.arccos(np.clip(cosine, -1, 1))
                 kernel = np.sin(angle) + (np.pi - angle) * np.cos(angle)
-                return scale * kernel / (2 * np.pi)
+                return self.std**2 * scale * kernel / (2 * np.pi)
             sample = self.draw(
                 np.random.default_rng(0), 0, max(10_000, 1_000_000 // self.dimension)
             )
@@ -285,24 +282,6 @@ class OneHot(InputStream):
     def second_moment(self) -> Array:
         """The identity."""
         return np.eye(self.dimension)
-
-
-class NeuronNoise:
-    """Gaussian noise on every neuron's input, drawn anew at each presentation (App. A.3)."""
-
-    def __init__(self, seed: Seed, neurons: int, dimension: int, sigma: float) -> None:
-        self.seed, self.shape, self.sigma = seed, (neurons, dimension), sigma
-        self.block = max(1, 2**18 // (neurons * dimension))
-        self._index, self._values = -1, np.empty((0, neurons, dimension))
-
-    def at(self, presentation: int) -> Array:
-        """The noise of one presentation, (N, D)."""
-        index, offset = divmod(presentation, self.block)
-        if index != self._index:
-            generator = child_generator(self.seed, index)
-            self._index = index
-            self._values = self.sigma * generator.standard_normal((self.block, *self.shape))
-        return self._values[offset]
 
 
 def distance_covariance(kernel: int, length: float, channels: int = 1) -> Array:

@@ -19,12 +19,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neurosim.compiled import compiled
+from neurosim.dynamics.arrays import Array
 from neurosim.dynamics.circuit import Mode, Plasticity, Response
-
-Array = NDArray[np.float64]
 
 
 class PresentationMaps(NamedTuple):

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Event
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from neurosim.dynamics.arrays import Array
 from neurosim.dynamics.circuit import Plasticity, Response
-from neurosim.dynamics.inputs import InputStream, NeuronNoise, Seed
+from neurosim.dynamics.draws import NeuronNoise, Seed
+from neurosim.dynamics.inputs import InputStream
 from neurosim.errors import Stopped
 
-Array = NDArray[np.float64]
 Initial = Literal["zero", "rest"]
 
 
@@ -176,6 +176,7 @@ class Recorder:
         return np.concatenate([empty, *self._means]), np.concatenate([empty, *self._variances])
 
 
+@runtime_checkable
 class Solver(Protocol):
     """One way to integrate a problem; a file each beside this one."""
 

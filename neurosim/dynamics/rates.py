@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from neurosim.errors import InvalidArgument, require
-
-Array = NDArray[np.float64]
+from neurosim.dynamics.arrays import Array
+from neurosim.errors import InvalidArgument, require, require_number
 
 
 def _check_base(base: float) -> None:
+    require_number("rate.base", base)
     require(math.isfinite(base) and base >= 0, "rate.base", base, "finite and >= 0")
 
 
@@ -38,7 +38,8 @@ class InverseSqrt:
     """eta(t) = base / sqrt(1 + t / scale) once t > start, and 0 before (Fig. 4B).
 
     The text counts t in iterations from k >= 50; the published curves count it in steps of
-    the simulation, t > 50, as here.
+    the simulation, t > 50, as here. To an `InstantResponse` a step is an iteration: with the
+    default start it learns nothing from its first 51 inputs (start=-1 learns from all).
     """
 
     base: float = 3e-4
@@ -79,6 +80,15 @@ class InverseTime:
 Rate = Callable[[Array], Any]
 
 
+def as_rate(name: str, rate: Rate | float) -> Rate:
+    """A number as a constant rate; a callable as it is."""
+    if isinstance(rate, Real) and not isinstance(rate, bool):
+        return Constant(float(rate))
+    valid = callable(rate) and not isinstance(rate, type)
+    require(valid, name, rate, "a number or a callable of t")
+    return cast(Rate, rate)
+
+
 def evaluate(rate: Rate, t: Array) -> Array:
     """rate(t) for an array of times, checked: one finite, non-negative number for each."""
     try:
@@ -99,4 +109,17 @@ def scaled(rate: Rate, factor: float) -> Rate:
     """The same schedule with all its rates multiplied by `factor`."""
     if isinstance(rate, Constant | InverseSqrt | InverseTime):
         return replace(rate, base=rate.base * factor)
-    return lambda t: factor * rate(t)
+    return _Scaled(rate, factor, tuple(getattr(rate, "breaks", ())))
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A rate of the user's own, times a factor, with its breaks."""
+
+    rate: Rate
+    factor: float
+    breaks: tuple[float, ...]
+
+    def __call__(self, t: Array) -> Array:
+        """The rate at each time."""
+        return self.factor * np.asarray(self.rate(t), float)

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from neurosim.dynamics.arrays import Array
 from neurosim.dynamics.circuit import InstantResponse, Mode, Plasticity, RateCircuit, Response
 from neurosim.dynamics.maps import presentation_maps
 from neurosim.dynamics.rates import Rate, scaled
 from neurosim.errors import StabilityError
-
-Array = NDArray[np.float64]
 
 
 def largest_dt(tau: float, alpha: float) -> float:

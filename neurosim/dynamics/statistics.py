@@ -8,9 +8,8 @@ a third one, mean(|mean| / std) over all positions of a layer.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from neurosim.dynamics.arrays import Array
 
 
 def inverse_snr(mean: Array, variance: Array) -> Array:

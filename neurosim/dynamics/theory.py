@@ -24,46 +24,41 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from neurosim.dynamics.arrays import Array, check_array, check_weights
 from neurosim.dynamics.circuit import InstantResponse, Plasticity, RateCircuit, Response
-from neurosim.dynamics.inputs import Array
 from neurosim.dynamics.maps import presentation_maps
-from neurosim.dynamics.rates import Rate, evaluate
-from neurosim.dynamics.stability import (
-    check_stability,
-    largest_alpha,
-    largest_dt,
-    largest_rate,
-    mean_square_map,
-    mean_square_radius,
-)
+from neurosim.dynamics.rates import Rate, as_rate, evaluate
+from neurosim.errors import require, require_count, require_instance, require_number
 
-__all__ = [
-    "IDEAL",
-    "Gains",
-    "LeadingEigenvalues",
-    "biased_weights",
-    "check_stability",
-    "circuit_weights",
-    "convergence_rates",
-    "fixed_point_rates",
-    "gaussian_fourth_moment",
-    "largest_alpha",
-    "largest_dt",
-    "largest_rate",
-    "leading_eigenvalues",
-    "limit_inverse_snr",
-    "limit_weights",
-    "mean_square_map",
-    "mean_square_radius",
-    "noise_decay",
-    "noise_floor",
-    "noisy_weights",
-    "response_gains",
-    "response_gains_asymptotic",
-    "shared_weights",
-    "snr_floor",
-    "theorem1_bound",
-]
+
+def _check_positive(name: str, value: ArrayLike) -> Array:
+    """One number or an array of them, finite and above 0."""
+    numbers = check_array(name, value, copy=False)
+    require((numbers > 0).all(), name, value, "> 0")
+    return numbers
+
+
+def _check_at_least_0(**numbers: float) -> None:
+    for name, value in numbers.items():
+        require_number(name, value)
+        require(value >= 0, name, value, ">= 0")
+
+
+def _check_moment(C: ArrayLike, dimension: int | None = None) -> Array:
+    """A second moment: a symmetric matrix, (D, D), without directions of negative energy."""
+    moment = check_array("C", C, 2, copy=False)
+    size = len(moment) if dimension is None else dimension
+    require(moment.shape == (size, size), "C.shape", moment.shape, f"(D, D) with D = {size}")
+    symmetric = np.allclose(moment, moment.T, rtol=1e-8, atol=1e-12)
+    require(symmetric, "C", "an asymmetric matrix", "symmetric and positive semidefinite")
+    smallest = float(np.linalg.eigvalsh(moment)[0])
+    require(
+        smallest > -1e-8 * max(np.trace(moment), 1e-300),
+        "C",
+        f"smallest eigenvalue {smallest:g}",
+        "symmetric and positive semidefinite",
+    )
+    return moment
 
 
 class LeadingEigenvalues(NamedTuple):
@@ -82,7 +77,9 @@ class Gains(NamedTuple):
 
 def fixed_point_rates(weights: ArrayLike, x: ArrayLike, alpha: float, bias: float) -> Array:
     """Eq. 9: r_i = b + w_i.x - mean_j(w_j.x) + mean_j(w_j.x) / (1 + alpha), (..., N)."""
-    z = np.asarray(weights, float) @ np.asarray(x, float)
+    _check_at_least_0(alpha=alpha)
+    x = check_array("x", x, 1, copy=False)
+    z = check_weights("weights", weights, len(x)) @ x
     mean = z.mean(-1, keepdims=True)
     return np.asarray(bias + z - mean + mean / (1 + alpha), np.float64)
 
@@ -94,6 +91,7 @@ def response_gains(response: Response) -> Gains:
     new x when inputs are independent with zero mean; so the average answer to z = 1 counts,
     from rates at 0, over the steps at which plasticity reads it.
     """
+    require_instance("response", response, Response)
     if isinstance(response, InstantResponse):
         return Gains(1.0, 1 / (1 + response.alpha))
     gains = []
@@ -112,6 +110,9 @@ def response_gains_asymptotic(tau: float, alpha: float, duration: float) -> Gain
 
     g_dev = 1 - tau/T,   g_mean = 1/(1 + alpha) + tau (alpha - 1) / ((1 + alpha)^2 T)
     """
+    _check_positive("tau", tau)
+    _check_positive("duration", duration)
+    _check_at_least_0(alpha=alpha)
     mean = 1 / (1 + alpha) + tau * (alpha - 1) / ((1 + alpha) ** 2 * duration)
     return Gains(1 - tau / duration, mean)
 
@@ -126,6 +127,8 @@ def noise_decay(sigma: float, neurons: int, gains: Gains = IDEAL) -> float:
     A neuron's own noise enters its deviation with weight 1 - 1/N and the mean with 1/N. For
     Eq. 4 this is sigma^2 (1 - 1/N).
     """
+    require_count("neurons", neurons)
+    _check_at_least_0(sigma=sigma)
     return sigma**2 * ((1 - 1 / neurons) * gains.deviation + gains.mean / neurons)
 
 
@@ -133,7 +136,12 @@ def limit_weights(
     w_init: ArrayLike, C: ArrayLike, gamma: float, gains: Gains, decay: float = 0.0
 ) -> Array:
     """The formula at the top of this module: where weights (..., N, D) end."""
-    w_init, C = np.asarray(w_init, np.float64), np.asarray(C, np.float64)
+    w_init = check_weights("w_init", w_init)
+    C = _check_moment(C, w_init.shape[-1])
+    require_number("gamma", gamma)
+    _check_positive("gamma", gamma)
+    _check_at_least_0(decay=decay)
+    require_instance("gains", gains, Gains)
     mean = w_init.mean(-2, keepdims=True)
     pull = (gamma + decay) * np.eye(C.shape[0])
 
@@ -152,11 +160,13 @@ def shared_weights(w_init: ArrayLike, C: ArrayLike, gamma: float) -> Array:
 
 def biased_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, alpha: float) -> Array:
     """Eq. 24, and Eq. 25 for C = I: the limit of Eq. 21 with finite inhibition."""
+    _check_at_least_0(alpha=alpha)
     return limit_weights(w_init, C, gamma, Gains(1.0, 1 / (1 + alpha)))
 
 
 def circuit_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, circuit: RateCircuit) -> Array:
     """Where Eq. 8 really ends: r lags each new x, so it is neither Eq. 5 nor Eq. 24."""
+    require_instance("circuit", circuit, RateCircuit)
     return limit_weights(w_init, C, gamma, response_gains(circuit))
 
 
@@ -166,7 +176,7 @@ def noisy_weights(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -
     w_i = (C + (gamma + s) I)^-1 (C mean + gamma w_i_init)  with
     mean = gamma / (gamma + s) mean_init and s = sigma^2 (1 - 1/N).
     """
-    neurons = np.shape(w_init)[-2]
+    neurons = check_weights("w_init", w_init).shape[-2]
     return limit_weights(w_init, C, gamma, IDEAL, noise_decay(sigma, neurons))
 
 
@@ -182,7 +192,7 @@ def noise_floor(w_init: ArrayLike, C: ArrayLike, gamma: float, sigma: float) -> 
 
 def snr_floor(gamma: ArrayLike) -> Array:
     """-log SNR of Eq. 20 for w_init ~ N(1, 1) and C = I: 2 log(gamma / (1 + gamma))."""
-    gamma = np.asarray(gamma, float)
+    gamma = _check_positive("gamma", gamma)
     return 2 * np.log(gamma / (1 + gamma))
 
 
@@ -190,7 +200,7 @@ def limit_inverse_snr(
     gamma: ArrayLike,
     gains: Gains,
     *,
-    C: Array | None = None,
+    C: ArrayLike | None = None,
     decay: float = 0.0,
     mean: float = 1.0,
     std: float = 1.0,
@@ -203,8 +213,10 @@ def limit_inverse_snr(
     For C = I (the default) this is (std / mean)^2 [(g_mean + gamma + s) / (g_dev + gamma + s)]^2:
     the gammas in front cancel.
     """
-    C = np.eye(1) if C is None else np.asarray(C, float)
-    pull = (np.asarray(gamma, float)[..., None, None] + decay) * np.eye(len(C))
+    C = np.eye(1) if C is None else _check_moment(C)
+    require_instance("gains", gains, Gains)
+    _check_at_least_0(decay=decay)
+    pull = (_check_positive("gamma", gamma)[..., None, None] + decay) * np.eye(len(C))
     mean_map = np.linalg.inv(gains.mean * C + pull)
     deviation_map = np.linalg.inv(gains.deviation * C + pull)
     variance = std**2 * (1 - 1 / neurons) * (deviation_map**2).sum(-1)
@@ -222,10 +234,11 @@ def convergence_rates(
     is the limit of small rates, eta_sum |x|^2 / (1 - momentum) << 1; `leading_eigenvalues` is not
     bound to it.
     """
-    values = np.linalg.eigvalsh(np.asarray(C, float))
+    require_instance("plasticity", plasticity, Plasticity)
+    values = np.linalg.eigvalsh(_check_moment(C))
+    gains = response_gains(response)
     etas = plasticity.step_rates(response, presentation, 1, response.steps)
     speed = etas.sum() / (1 - plasticity.step_momentum(response))
-    gains = response_gains(response)
     return (
         speed * (gains.deviation * values + plasticity.gamma),
         speed * (gains.mean * values + plasticity.gamma),
@@ -233,7 +246,7 @@ def convergence_rates(
 
 
 def theorem1_bound(
-    rate: Rate,
+    rate: Rate | float,
     steps: int,
     *,
     gamma: float,
@@ -253,7 +266,16 @@ def theorem1_bound(
     `w_init` the squared Frobenius norms. (The first norm of the printed Eq. 30 lacks a square,
     and the product in Eq. 57 should run from t + 1; the recursion needs neither.)
     """
-    etas = evaluate(rate, np.arange(steps, dtype=float))
+    require_count("steps", steps, least=0)
+    _check_positive("gamma", gamma)
+    _check_at_least_0(
+        sigma=sigma,
+        fourth_moment=fourth_moment,
+        start_error=start_error,
+        w_star=w_star,
+        w_init=w_init,
+    )
+    etas = evaluate(as_rate("rate", rate), np.arange(steps, dtype=float))
     growth = 8 * (2 * fourth_moment + gamma**2)
     factors = 1 - gamma * etas + growth * etas**2
     added = etas * sigma**2 * w_star + etas**2 * (growth * w_star + 4 * gamma**2 * w_init)
@@ -266,6 +288,8 @@ def theorem1_bound(
 
 def gaussian_fourth_moment(dimension: int, sigma: float) -> float:
     """E|x + noise|^4 = (1 + sigma^2)^2 D (D + 2) for x ~ N(0, I): c of Eq. 29."""
+    require_count("dimension", dimension)
+    _check_at_least_0(sigma=sigma)
     return (1 + sigma**2) ** 2 * dimension * (dimension + 2)
 
 
@@ -279,6 +303,8 @@ def leading_eigenvalues(
     `energies`, a sample of |x|^2, for any rate:  (1 - 1/D) P + A_ww / D  with A the map along x
     and P the map across it. Its logarithm sets the time to converge, in presentations.
     """
+    require_instance("response", response, Response)
+    require_instance("plasticity", plasticity, Plasticity)
     energy = np.atleast_1d(np.asarray(energies, np.float64))
     eta = plasticity.step_rates(response, presentation, 1, response.steps)
     etas = np.repeat(eta, len(energy), axis=1)

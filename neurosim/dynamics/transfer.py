@@ -16,17 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from neurosim.dynamics.arrays import Array, check_weights
 from neurosim.dynamics.blas import single_threaded
 from neurosim.dynamics.circuit import Plasticity, Response
 from neurosim.dynamics.collapsed import Collapsed, Rows, show
 from neurosim.dynamics.inputs import Given, InputStream
 from neurosim.dynamics.problem import Problem, Recorder
 from neurosim.dynamics.stability import check_stability
-from neurosim.errors import Diverged, require
-
-Array = NDArray[np.float64]
+from neurosim.errors import Diverged, require_count, require_instance
 
 
 class Transfer(NamedTuple):
@@ -36,8 +35,9 @@ class Transfer(NamedTuple):
     mean: Array  # (D, D), T_mean
     constant: Array  # (D,), c
 
-    def apply(self, weights: Array) -> Array:
+    def apply(self, weights: ArrayLike) -> Array:
         """Weights (..., N, D) after the sleep of a group of N neurons."""
+        weights = check_weights("weights", weights, len(self.mean))
         mean = weights.mean(-2, keepdims=True)
         return (weights - mean) @ self.deviation + mean @ self.mean + self.constant
 
@@ -55,7 +55,9 @@ def transfer(
     The result does not depend on `threads` (default: all cores).
     """
     stream = inputs if isinstance(inputs, InputStream) else Given.of(inputs)
-    require(threads is None or threads >= 1, "threads", threads, ">= 1 or None")
+    require_instance("response", response, Response)
+    require_instance("plasticity", plasticity, Plasticity)
+    require_count("threads", threads, optional=True)
     identity = np.eye(stream.dimension)
     problem = Problem(identity, stream, response, plasticity, initial="rest")
     Collapsed().check(problem)

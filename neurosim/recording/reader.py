@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
@@ -21,6 +22,7 @@ Index = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
 class RunReader:
     """A run, read lazily from its file and the segments that continue it.
 
+    Its datasets are read by name, run["loss"], and "loss" in run tells whether there is one.
     What is read stands still between calls of `refresh`, which looks for what a writer has
     added since: appended rows are seen whole or not at all.
     """
@@ -119,6 +121,24 @@ class RunReader:
         """Seconds since the writer last flushed."""
         return max(0.0, time.time() - self._segments[-1].heartbeat)
 
+    def __repr__(self) -> str:
+        if not (self._segments and self._first.file):
+            return f"<RunReader of {self.path}, closed>"
+        what = f"{self.kind}, {self.status}, {len(self)} datasets"
+        return f"<RunReader of {self.path}: {what}>"
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._first.datasets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first.datasets)
+
+    def __len__(self) -> int:
+        return len(self._first.datasets)
+
+    def __bool__(self) -> bool:
+        return True
+
     def names(self) -> list[str]:
         """Names of all datasets, dimension scales included."""
         return list(self._first.datasets)
@@ -135,6 +155,10 @@ class RunReader:
         if not self.grows(name):
             return about
         return replace(about, shape=(self._stops[about.dims[0]][-1], *about.shape[1:]))
+
+    def layout(self) -> dict[str, tuple]:
+        """What a resumption has to declare again: axes, kinds and sizes, without rows."""
+        return self._first.layout()
 
     def grows(self, name: str) -> bool:
         """Whether rows are appended to a dataset while the run goes on."""

@@ -62,6 +62,13 @@ def data_type(dataset: h5py.Dataset | h5py.h5a.AttrID) -> np.dtype | None:
     return dtype if dtype.kind in "biufc" else None
 
 
+def plain_value(value: Any) -> Any:
+    """The value of an attribute, as h5py gives it, in plain Python types."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
 def reason(error: BaseException) -> str:
     """What the system said, out of the many lines that HDF5 makes of it."""
     if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:

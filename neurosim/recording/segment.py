@@ -26,6 +26,7 @@ from neurosim.recording.schema import (
     Status,
     data_type,
     is_alive,
+    plain_value,
     reason,
 )
 
@@ -241,10 +242,7 @@ def _plain(item: h5py.Group | h5py.Dataset, name: str, default: Any) -> Any:
         raise RunFileError(
             f"{item.file.filename}: refused, attribute {name!r} is neither numbers nor text"
         )
-    value = item.attrs[name]
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return plain_value(item.attrs[name])
 
 
 def _scale_name(dimension: Any) -> str:

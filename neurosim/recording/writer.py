@@ -99,11 +99,7 @@ class RunWriter(Declarations):
                     )
             number = len(run.segments)
             inherited = {"run_id": run.attributes["run_id"], "segment": number}
-            layout = {
-                name: (about.dims, about.dtype, about.shape[run.grows(name) :])
-                for name in run.names()
-                for about in [run.describe(name)]
-            }
+            layout = run.layout()
         writer = cls(segment_path(path, number), kind, config, seed, device=device)
         writer._file.h5.attrs.update(inherited)
         writer._continued = layout

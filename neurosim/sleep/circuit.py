@@ -26,10 +26,10 @@ from neurosim.dynamics import (
 )
 from neurosim.dynamics.stability import check_stability, stable_plasticity
 from neurosim.dynamics.transfer import transfer
-from neurosim.errors import InvalidArgument, require
+from neurosim.errors import InvalidArgument, require, require_count, require_instance
 from neurosim.sleep import presentation, presentation_cpu
 from neurosim.sleep.frame import Frame
-from neurosim.sleep.hebbian import check_count, check_redraw, noisy
+from neurosim.sleep.hebbian import noisy
 from neurosim.sleep.operator import Operator
 from neurosim.sleep.patterns import Source, TileShape, rows
 from neurosim.sleep.presentation import Held, Moving
@@ -61,13 +61,15 @@ class Circuit:
     reference: float = 576.0
 
     def __post_init__(self) -> None:
-        check_count("sleep.presentations", self.presentations)
+        require_instance("sleep.response", self.response, Response)
+        require_instance("sleep.plasticity", self.plasticity, Plasticity)
+        require_count("sleep.presentations", self.presentations)
         if self.response.rectified:
             raise InvalidArgument(
                 "sleep.response.rectified must be False, got True: a sleep is a matrix only "
                 "while the circuit is linear"
             )
-        check_redraw(self.redraw)
+        require_count("sleep.redraw", self.redraw, optional=True)
         positive = math.isfinite(self.reference) and self.reference > 0
         require(positive, "sleep.reference", self.reference, "finite and > 0")
         # Of the bounds, the one on dt holds for all layers alike.

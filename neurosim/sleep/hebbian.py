@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurosim.errors import StabilityError, require
+from neurosim.errors import StabilityError, require, require_count
 from neurosim.sleep.frame import Frame
 from neurosim.sleep.operator import Operator, largest_singular_value
 from neurosim.sleep.patterns import Source, TileShape, rows
@@ -37,7 +37,7 @@ class Hebbian:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch"):
-            check_count(f"sleep.{name}", getattr(self, name))
+            require_count(f"sleep.{name}", getattr(self, name))
         require(
             math.isfinite(self.rate) and self.rate > 0, "sleep.rate", self.rate, "finite and > 0"
         )
@@ -48,7 +48,7 @@ class Hebbian:
             "finite and >= 0",
         )
         require(0 <= self.momentum < 1, "sleep.momentum", self.momentum, "at least 0 and below 1")
-        check_redraw(self.redraw)
+        require_count("sleep.redraw", self.redraw, optional=True)
 
     @property
     def tiles(self) -> int:
@@ -98,22 +98,6 @@ def noisy(tile: Tensor, weights: Tensor, noise: float, generator: torch.Generato
     device = weights.device if generator is None else generator.device  # a seed is a seed
     drawn = torch.empty(weights.shape, dtype=weights.dtype, device=device)
     return drawn.normal_(0, noise, generator=generator).to(weights.device).add_(tile)
-
-
-def check_count(name: str, count: object) -> None:
-    """A count is a whole number of at least 1."""
-    require(isinstance(count, int | np.integer) and count >= 1, name, count, "a whole number >= 1")
-
-
-def check_redraw(redraw: int | None) -> None:
-    """New tiles every so many sleeps, or never."""
-    if redraw is not None:
-        check_count("sleep.redraw", redraw)
-
-
-def draw_of(redraw: int | None, number: int) -> int:
-    """Which sequence of tiles sleep number `number` of a run shows."""
-    return 0 if redraw is None else number // redraw
 
 
 @lru_cache(maxsize=16)  # the layers of a network have few different shapes

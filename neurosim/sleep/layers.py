@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import InvalidArgument
+from neurosim.errors import InvalidArgument, require_instance
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.low_rank import LowRankLocal2d
 from neurosim.nn.masked import mask_of
@@ -24,6 +24,7 @@ def local_layers(model: nn.Module) -> dict[str, LocallyConnected]:
 
     There may be none where low-rank layers sleep instead.
     """
+    require_instance("model", model, nn.Module)
     found = _named(model, LocallyConnected)
     if not found and not low_rank_layers(model):
         raise InvalidArgument(

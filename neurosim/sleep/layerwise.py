@@ -27,11 +27,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from neurosim.errors import InvalidArgument, StabilityError, require, require_choice
+from neurosim.errors import InvalidArgument, StabilityError, require, require_choice, require_count
 from neurosim.nn.local import LocallyConnected
 from neurosim.nn.modes import modes_kept
 from neurosim.sleep.frame import Border, Frame, frame_of
-from neurosim.sleep.hebbian import check_count, check_redraw
 from neurosim.sleep.layers import exact_products, local_layers, refuse_absent
 from neurosim.sleep.operator import check_growth
 from neurosim.sleep.patterns import Patterns, Source, TileShape, rows
@@ -71,12 +70,12 @@ class Layerwise:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch"):
-            check_count(f"sleep.{name}", getattr(self, name))
+            require_count(f"sleep.{name}", getattr(self, name))
         require(0 < self.rate < math.inf, "sleep.rate", self.rate, "finite and > 0")
         require(0 <= self.gamma < math.inf, "sleep.gamma", self.gamma, "finite and >= 0")
         require(0 <= self.momentum < 1, "sleep.momentum", self.momentum, "at least 0 and below 1")
         require_choice("sleep.order", self.order, ORDERS)
-        check_redraw(self.redraw)
+        require_count("sleep.redraw", self.redraw, optional=True)
 
     @torch.no_grad()
     def apply(

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from neurosim.errors import require, require_choice
-from neurosim.sleep.hebbian import check_count
+from neurosim.errors import require, require_choice, require_count
 
 PHASES = ("epoch", "global")
 
@@ -33,7 +32,7 @@ class EveryBatches:
     phase: Literal["epoch", "global"] = "epoch"
 
     def __post_init__(self) -> None:
-        check_count("schedule.n", self.n)
+        require_count("schedule.n", self.n)
         require_choice("schedule.phase", self.phase, PHASES)
 
     def due(self, now: Moment, snr: Callable[[], float]) -> bool:
@@ -48,7 +47,7 @@ class EveryEpochs:
     n: int = 1
 
     def __post_init__(self) -> None:
-        check_count("schedule.n", self.n)
+        require_count("schedule.n", self.n)
 
     def due(self, now: Moment, snr: Callable[[], float]) -> bool:
         """Whether to sleep now."""
@@ -83,7 +82,7 @@ class BelowSNR:
     def __post_init__(self) -> None:
         finite = math.isfinite(self.threshold) and self.threshold > 0
         require(finite, "schedule.threshold", self.threshold, "finite and > 0")
-        check_count("schedule.check", self.check)
+        require_count("schedule.check", self.check)
 
     def due(self, now: Moment, snr: Callable[[], float]) -> bool:
         """Whether to sleep now."""

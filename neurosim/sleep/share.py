@@ -11,11 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import InvalidArgument, StabilityError, require, require_choice
+from neurosim.errors import (
+    InvalidArgument,
+    StabilityError,
+    require,
+    require_choice,
+    require_instance,
+)
 from neurosim.nn.local import LocallyConnected
 from neurosim.sleep.circuit import Circuit
 from neurosim.sleep.frame import BORDERS, Border, frame_of
-from neurosim.sleep.hebbian import Hebbian, draw_of
+from neurosim.sleep.hebbian import Hebbian
 from neurosim.sleep.instant import Instant
 from neurosim.sleep.layers import (
     check_weights,
@@ -108,7 +114,7 @@ class Sleep:
             for layer in layers.values():
                 awake_again.enter_context(self._homeostasis(layer))
             if isinstance(mechanism, Layerwise):
-                draw = draw_of(mechanism.redraw, number)
+                draw = _draw_of(mechanism.redraw, number)
                 mechanism.apply(model, self.border, self._patterns(""), draw)
                 return
             for name, layer in layers.items():
@@ -160,7 +166,7 @@ class Sleep:
                 return mechanism.apply(storage, frame, present_in(layer))
         refuse_absent(layer, name, mechanism)
         shape = _shape(layer)
-        patterns, draw = self._patterns(name), draw_of(mechanism.redraw, number)
+        patterns, draw = self._patterns(name), _draw_of(mechanism.redraw, number)
         with stored(layer.weight, layer.geometry) as storage:
             if self.noise == 0:
                 operator = mechanism.operator(patterns, shape, draw)
@@ -190,6 +196,11 @@ class Sleep:
                 )
             patterns = patterns[name]
         return patterns
+
+
+def _draw_of(redraw: int | None, number: int) -> int:
+    """Which sequence of tiles sleep number `number` of a run shows."""
+    return 0 if redraw is None else number // redraw
 
 
 def _shape(layer: LocallyConnected) -> TileShape:
@@ -227,6 +238,7 @@ def share(
 
         >>> share(model, Circuit(presentations=1000))["layer1.0.conv1"].after.snr
     """
+    require_instance("generator", generator, torch.Generator | None)
     if isinstance(patterns, Mapping):
         given = {name: _as_source(one) for name, one in patterns.items()}
     else:

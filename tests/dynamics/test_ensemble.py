@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from neurosim.dynamics import (
     Gaussian,
@@ -71,7 +72,7 @@ def test_an_error_reaches_the_caller() -> None:
     wild = Setting(Gaussian(4, 2000), RateCircuit(), Plasticity(rate=0.5))
     with pytest.raises(Diverged):
         dict(simulate_ensemble([*grid(), wild], check=False))
-    with pytest.raises(InvalidArgument, match="threads must be >= 1"):
+    with pytest.raises(InvalidArgument, match="threads must be a whole number >= 1 or None"):
         dict(simulate_ensemble(grid(), threads=0))
 
 
@@ -82,8 +83,28 @@ def test_leaving_early_stops_what_is_running() -> None:
     results = simulate_ensemble([slow, quick], threads=2)
     assert next(results)[0] == 1
     start = time.monotonic()
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert time.monotonic() - start < 5
+
+
+def test_the_caller_has_its_threads_back_between_results() -> None:
+    """Whoever draws or fits what an ensemble yields may multiply matrices on all cores."""
+    quick = Setting(Gaussian(4, 10), RateCircuit(), Plasticity())
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        results = simulate_ensemble([quick], threads=1)
+        next(results)
+        assert blas_threads() == before
+        results.close()
+
+
+def blas_threads() -> list[int]:
+    return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
+
+
+def test_mistakes_are_found_before_the_first_result_is_asked_for() -> None:
+    with pytest.raises(InvalidArgument, match="seed must be"):
+        simulate_ensemble(grid(), seed=-1)
 
 
 def test_a_run_can_be_stopped_from_another_thread() -> None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
-from neurosim.dynamics import Gaussian, Given, Independent, OneHot
-from neurosim.dynamics.inputs import InputStream, NeuronNoise, distance_covariance
+from neurosim.dynamics import (
+    Gaussian,
+    Given,
+    Independent,
+    OneHot,
+    Plasticity,
+    RateCircuit,
+    simulate,
+)
+from neurosim.dynamics.draws import NeuronNoise
+from neurosim.dynamics.inputs import InputStream, distance_covariance
+from neurosim.errors import InvalidArgument
 
 COVARIANCE = distance_covariance(2, 1.5)
 STREAMS: list[InputStream] = [
@@ -44,6 +56,51 @@ def test_any_part_reads_the_same(stream: InputStream) -> None:
         parts = list(stream.read(start, stop))
         assert parts[0][0] == start
         np.testing.assert_array_equal(np.concatenate([x for _, x in parts]), whole[start:stop])
+
+
+@dataclass(frozen=True)
+class Own(InputStream):
+    """A stream of a user's, which draws `rows` at a time."""
+
+    rows: int | None = None
+    width: int = 3
+    value: float = 1.0
+
+    def draw(self, generator: np.random.Generator, first: int, count: int) -> np.ndarray:
+        return self.value * generator.normal(size=(self.rows or count, self.width))
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (
+            Own(3, 600, rows=100),
+            r"draw.shape must be \(count, dimension\) = \(256, 3\), got \(1",
+        ),
+        (Own(3, 600, width=4), r"Own.draw.shape must be .* = \(256, 3\), got \(256, 4\)"),
+        (Own(3, 600, value=np.nan), "Own.draw must be finite, got nan at index"),
+    ],
+)
+def test_own_streams_draw_what_they_were_asked_for(stream: Own, message: str) -> None:
+    """Fewer rows would end the run early, and nothing would say so."""
+    assert Own(3, 600).array().shape == (600, 3)
+    with pytest.raises(InvalidArgument, match=message):
+        stream.array()
+    with pytest.raises(InvalidArgument, match=message):
+        simulate(np.ones((4, 3)), stream, response=RateCircuit(), plasticity=Plasticity())
+
+
+def test_given_inputs_are_as_many_as_they_say() -> None:
+    with pytest.raises(InvalidArgument, match=r"= \(10, 4\), got \(3, 4\)"):
+        Given(4, 10, values=np.ones((3, 4)))
+    with pytest.raises(InvalidArgument, match=r"inputs\.values must be finite, got inf"):
+        Given(4, 3, values=np.full((3, 4), np.inf))
+
+
+def test_components_that_are_always_zero_have_no_moment() -> None:
+    stream = Gaussian(2, 20_000, covariance=[[1, 0], [0, 0]], rectified=True)  # type: ignore
+    np.testing.assert_allclose(stream.second_moment(), np.diag([0.5, 0.0]), atol=1e-12)
+    assert stream.energy == pytest.approx((stream.array() ** 2).sum(1).mean(), rel=0.05)
 
 
 def test_non_negative_inputs_are() -> None:

@@ -105,6 +105,22 @@ def test_xarray_labels_the_axes(tmp_path: Path) -> None:
         assert float(tree["settings/gamma"].sel(setting="many")) == 0.2
 
 
+def test_a_reader_is_a_collection_of_names(tmp_path: Path) -> None:
+    started(tmp_path / "run.h5").close()
+    with RunReader(tmp_path / "run.h5") as run:
+        assert list(run) == run.names()
+        assert len(run) == len(run.names()) > 0
+        for name in run:
+            assert name in run
+        assert "no such thing" not in run
+        assert 0 not in run
+        assert repr(run) == (
+            f"<RunReader of {tmp_path / 'run.h5'}: {run.kind}, complete, {len(run)} datasets>"
+        )
+    assert repr(run) == f"<RunReader of {tmp_path / 'run.h5'}, closed>"
+    assert run  # a reader is true even if it is empty or closed
+
+
 def other_schema(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.attrs["schema"] = "something else"

@@ -92,7 +92,7 @@ def test_a_noisy_sleep_that_explodes_is_refused_and_leaves_the_weights(mechanism
         (lambda: Hebbian(gamma=-0.1), "sleep.gamma must be finite and >= 0, got -0.1"),
         (lambda: Hebbian(gamma=math.nan), "sleep.gamma must be finite and >= 0, got nan"),
         (lambda: Hebbian(momentum=1), "sleep.momentum must be at least 0 and below 1"),
-        (lambda: Hebbian(redraw=0), "sleep.redraw must be a whole number >= 1, got 0"),
+        (lambda: Hebbian(redraw=0), "sleep.redraw must be a whole number >= 1 or None, got 0"),
         (lambda: Circuit(presentations=0), "sleep.presentations must be a whole number >= 1"),
         (lambda: Circuit(reference=0), "sleep.reference must be finite and > 0"),
         (lambda: Circuit(RateCircuit(rectified=True)), "rectified must be False"),
@@ -109,6 +109,12 @@ def test_bad_input() -> None:
     layer = square()
     with pytest.raises(InvalidArgument, match="a locally connected layer to sleep, got a Linear"):
         share(nn.Linear(2, 2))
+    with pytest.raises(InvalidArgument, match=r"model must be a Module, got \[Locally"):
+        share([layer])
+    with pytest.raises(InvalidArgument, match="generator must be a Generator or None, got 0"):
+        share(layer, Hebbian(), generator=0)
+    with pytest.raises(InvalidArgument, match=r"sleep.response must be .*RateCircuit.*, got 1000"):
+        Circuit(1000)
     with pytest.raises(InvalidArgument, match=r"got 'tiles of shape \(5, 8, 4, 2, 2\)'"):
         share(layer, Hebbian(steps=5, batch=8), patterns=torch.randn(5, 8, 4, 2, 2))
     with pytest.raises(InvalidArgument, match="40 tiles, as the sleep shows, got '35 tiles'"):

@@ -17,12 +17,12 @@ import xarray
 from PIL import Image
 
 from analysis.benchmark.assemblies import (
-    read_assembly,
     read_folder,
     read_neural_benchmark,
     read_stimulus_set,
     read_trials,
 )
+from analysis.benchmark.netcdf import read_assembly
 from neurosim.errors import InvalidArgument
 
 STIMULI, REPETITIONS, NEUROIDS = 12, 3, 5

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from analysis.benchmark.candidates import pixels
 from analysis.benchmark.crossvalidation import predictivity
 from analysis.benchmark.datasets import DATASETS, SESSIONS, cowley2023, kriegeskorte2008
 from analysis.benchmark.form import Benchmark, read_benchmark
 from analysis.benchmark.regression import Ridge
-from analysis.benchmark.scoring import Scoring, pixels, score
+from analysis.benchmark.scoring import Scoring, score
 from analysis.representations.similarity import compare, noise_ceiling
 from neurosim.errors import InvalidArgument
 

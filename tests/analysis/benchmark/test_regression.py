@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import linear_model
@@ -16,10 +17,10 @@ from analysis.benchmark.regression import (
     Linear,
     Pls,
     Ridge,
+    as_regression,
     gram,
     predict,
     regress,
-    regression_named,
 )
 from neurosim.errors import InvalidArgument
 
@@ -130,6 +131,36 @@ def test_one_gram_matrix_serves_every_split() -> None:
         np.testing.assert_allclose(predict(Pls(6), kernel, y, train, test), expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("regression", [Pls(2), Ridge(), Linear()])
+def test_a_value_that_is_missing_is_not_predicted_from(regression) -> None:
+    """PLS gave finite predictions for all neuroids from targets with one NaN, all of them wrong."""
+    x, y, new = problem(12, 20, 30, 3)
+    y[4, 1] = np.nan
+    message = "targets must be finite, got NaN or Inf in 1 of 3 columns, the first .* number 1"
+    with pytest.raises(InvalidArgument, match=message):
+        regress(regression, x, y, new)
+    kernel = gram(x)
+    with pytest.raises(InvalidArgument, match="targets must be finite"):
+        predict(regression, kernel, y, range(10), range(10, 20))
+    predict(regression, kernel, y, range(5, 15), range(15, 20))  # which do not learn from it
+    kernel[3, 3] = np.inf
+    with pytest.raises(InvalidArgument, match="kernel must be finite"):
+        predict(regression, kernel, y, range(2, 4), range(15, 20))
+
+
+def test_a_regression_has_a_name() -> None:
+    x, y, new = problem(13, 40, 30, 3)
+    np.testing.assert_array_equal(regress("ridge", x, y, new), regress(Ridge(), x, y, new))
+    with pytest.raises(InvalidArgument, match=r"one of pls, ridge, linear.*the class Pls itself"):
+        regress(Pls, x, y, new)
+
+
+def test_tensors_are_matrices_too() -> None:
+    x, y, new = problem(14, 40, 30, 3)
+    tensors = [torch.tensor(values, requires_grad=True) for values in (x, y, new)]
+    np.testing.assert_array_equal(regress(Ridge(), *tensors), regress(Ridge(), x, y, new))
+
+
 def test_gram_matrix_over_several_blocks_of_columns() -> None:
     x = np.random.default_rng(10).standard_normal((7, 9000)).astype(np.float32)
     centred = x.astype(float) - x.astype(float).mean(0)
@@ -147,7 +178,7 @@ def test_gram_matrix_over_several_blocks_of_columns() -> None:
         (lambda x, y: regress(Pls(2), x, y, x[:, :-1]), "features must be as many in both"),
         (lambda x, y: regress(Pls(2), np.where(x == x[0, 0], np.nan, x), y, x), "NaN or Inf"),
         (lambda x, y: regress(Pls(2), x[0], y, x), "features must be a matrix of numbers"),
-        (lambda x, y: regression_named("plss"), "did you mean 'pls'"),
+        (lambda x, y: as_regression("plss"), "did you mean 'pls'"),
     ],
 )
 def test_bad_input(call, message: str) -> None:

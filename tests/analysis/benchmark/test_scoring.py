@@ -14,15 +14,13 @@ from torch import nn
 
 from analysis.benchmark import table as score_table
 from analysis.benchmark.behaviour import Trials
+from analysis.benchmark.candidates import Features, Network, pixels
 from analysis.benchmark.form import Benchmark, Choices, Dissimilarities, Recording
 from analysis.benchmark.scoring import (
-    Features,
-    Network,
     Score,
     Scoring,
     average,
     halves,
-    pixels,
     score,
 )
 from analysis.representations.similarity import dissimilarities
@@ -176,10 +174,28 @@ def test_networks_and_pixels(tmp_path: Path) -> None:
                   tell=said.append)  # fmt: skip
     assert said == ["test: net", "test: pixels"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net-test.h5", "pixels-test.h5"]
-    again = score([network, pixels(4)], benchmark, settings=RIDGE, folder=tmp_path)
+    again = score([network, pixels(4)], benchmark, settings=RIDGE, folder=str(tmp_path))
     assert again == first
+    assert Network("net", module, "3", View((4, 4))).layers == ("3",)  # type: ignore[arg-type]
+    (only,) = score([network], Benchmark("IT", benchmark.stimuli, {"IT": benchmark.measured["IT"]}),
+                    layers="1", settings=RIDGE)  # fmt: skip
+    assert only.layer == "1"
     with pytest.raises(InvalidArgument, match="got 'l'; the nearest is"):
         Network("net", module, ("l",), View())
+
+
+def test_lists_are_arrays_too() -> None:
+    """As they come from a table or a literal."""
+    values = np.random.default_rng(0).standard_normal((9, 2, 1))
+    recording = Recording(values.tolist(), "one")  # type: ignore[arg-type]
+    assert recording.neuroids == ("one",)
+    np.testing.assert_array_equal(recording.mean, values.mean(1))
+    ceiling = recording.ceiling(np.arange(5))
+    assert ceiling is not None
+    matrix = [[[0.0, 1.0], [1.0, 0.0]]]
+    assert Dissimilarities(matrix, ("a",)).stimuli == 2  # type: ignore[arg-type]
+    trials = Trials(["s", "t"], ["a", "b"], ["b", "a"], ["a", "a"])  # type: ignore[arg-type]
+    assert Choices(trials, [True, False]).stimuli == 2  # type: ignore[arg-type]
 
 
 def rows(mark: float = 0.5) -> list[Score]:
@@ -212,6 +228,16 @@ def test_tables(tmp_path: Path) -> None:
         (lambda b, m: score([m[0], m[0]], b), "models must be of different names"),
         (lambda b, m: score(m, b, ["middel"]), "the nearest is 'middle'"),
         (lambda b, m: score([Features("x", {"a": np.eye(9)})], b), "do not match: layer 'a' has 9"),
+        (lambda b, m: score(m[0], b), "models must be a list of Network, Features or other"),
+        (lambda b, m: score([nn.ReLU()], b), r"got a ReLU; Network\(name, module, layers, view\)"),
+        (lambda b, m: score(["net"], b), "models must be a list of .*, got 'net'"),
+        (lambda b, m: score(m, "b.h5"), "benchmark must be a Benchmark, got 'b.h5'"),
+        (lambda b, m: score(m, b, None, "pls"), "settings must be a Scoring, got 'pls'"),
+        (lambda b, m: score(m, b, "31"), "must be one of the 3 that there are, got '31'"),
+        (lambda b, m: Network("n", "net", ("1",), View()), "module must be a Module, got 'net'"),
+        (lambda b, m: Network("n", nn.ReLU(), ("1",), 64), "view must be a View, got 64"),
+        (lambda b, m: Recording(np.zeros((9, 2, 3)).tolist(), "abc"), "must each have a name"),
+        (lambda b, m: Choices("trials", [True]), "trials must be a Trials, got 'trials'"),
         (lambda b, m: Scoring(metric="plsr"), "did you mean 'pls'"),
         (lambda b, m: Scoring(splits=0), "splits must be >= 1"),
     ],

@@ -22,8 +22,8 @@ from analysis.representations.activations import (
     Extraction,
     block_names,
     extract,
-    weights_fingerprint,
 )
+from analysis.representations.fingerprints import weights_fingerprint
 from analysis.representations.stimuli import PictureFiles, Pictures, View
 from neurosim.errors import InvalidArgument, RunFileError
 from neurosim.recording import RunReader, RunWriter

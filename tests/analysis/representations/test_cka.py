@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +69,24 @@ def test_rotation_scale_and_origin_do_not_count(unbiased: bool) -> None:
     moved = linear_cka(5 * x @ rotation + 1, z, unbiased=unbiased)
     assert moved == pytest.approx(linear_cka(x, z, unbiased=unbiased))
     assert moved == pytest.approx(linear_cka(z, x, unbiased=unbiased))
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-25, 1.0])
+def test_neither_large_nor_small_numbers_leave_single_precision(size: float) -> None:
+    """Fourth powers of 1e20 overflow, those of 1e-25 vanish."""
+    x, z = np.random.default_rng(3).standard_normal((2, 30, 8))
+    similar = x + 0.5 * z
+    expected = linear_cka(x, similar)
+    found = linear_cka((size * x).astype(np.float32), (size * similar).astype(np.float32))
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert 0.3 < found < 1
+
+
+def test_tensors_are_matrices_too() -> None:
+    x = torch.tensor(np.random.default_rng(4).standard_normal((30, 8)), requires_grad=True)
+    z = x.detach().to(torch.bfloat16)
+    assert linear_cka(x, x) == pytest.approx(1)
+    assert linear_cka(x, z) == pytest.approx(1, abs=0.01)
 
 
 def test_unbiased_is_right_on_average_where_the_plain_one_is_not() -> None:

@@ -54,7 +54,10 @@ def assert_by_pairs(filters: np.ndarray, tolerance: float) -> None:
 def test_equal_the_loop(size: list[int], width: int, noise: float, dtype: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     filters = rng.normal(size=width) + noise * rng.normal(size=(*size, width))
-    assert_by_pairs(filters.astype(dtype), 1e-9 if dtype == "float64" else 1e-6)
+    # A cosine's rounding grows as one of its filters is short beside the others.
+    lengths = np.linalg.norm(filters, axis=-1)
+    tolerance = 1e-9 if dtype == "float64" else 1e-6
+    assert_by_pairs(filters.astype(dtype), tolerance * float(lengths.max() / lengths.min()))
 
 
 def test_equal_the_loop_after_a_share() -> None:

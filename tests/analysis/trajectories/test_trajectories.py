@@ -16,15 +16,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.training import training_curves
+from analysis.training import recorded_series, sleep_decay, training_curves
 from analysis.trajectories import series as trajectories
 from analysis.trajectories import weights
 from analysis.trajectories.equality import equality
 from analysis.trajectories.series import (
     Wanted,
     evenly,
-    recorded_series,
-    sleep_decay,
     weight_trajectories,
 )
 from analysis.trajectories.spectra import spectrum
@@ -354,8 +352,17 @@ def test_bad_input(run_file: Path, tmp_path: Path) -> None:
         with pytest.raises(InvalidArgument, match=r"layer must be one of.*mean 'conv1'"):
             chosen_layers(run, ["conv11"])
         assert list(chosen_layers(run, ["*2", "fc"])) == ["conv2", "fc"]
-        with pytest.raises(InvalidArgument, match="--quantities must be one of"):
-            next(weight_trajectories(run, None, Wanted(quantities=("snr",))))
+        (found,) = weight_trajectories(run, "fc", Wanted("sparsity"))  # type: ignore[arg-type]
+        assert (found.layer, list(found.values)) == ("fc", ["sparsity", "nonzero"])
+        with pytest.raises(InvalidArgument, match="wanted must be a Wanted, got 'rank'"):
+            next(weight_trajectories(run, None, "rank"))
+    with pytest.raises(InvalidArgument, match=r"run must be a RunReader, got 'run.h5'"):
+        training_curves("run.h5")
+    with (
+        RunReader(run_file) as run,
+        pytest.raises(InvalidArgument, match="--quantities must be one of"),
+    ):
+        next(weight_trajectories(run, None, Wanted(quantities=("snr",))))
     plain = tmp_path / "plain.h5"
     train(replace(SETTINGS, record=RecordSettings()), Place(plain, device="cpu", quiet=True))
     with RunReader(plain) as run, pytest.raises(RunFileError, match="--snapshot-every"):

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from analysis.benchmark.candidates import pixels
 from analysis.benchmark.form import Benchmark, Dissimilarities, Recording
-from analysis.benchmark.scoring import pixels
 from analysis.representations.stimuli import Pictures
 from experiments.commands.export import ExportOptions, export
 from experiments.commands.score import ScoreOptions, distinct, find_benchmark, run
