@@ -42,3 +42,29 @@ def test_bare_machine(arguments: list[str], tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert np.isfinite([float(x) for x in done.stdout.split()]).all()
+
+
+def test_folders_of_a_user_are_not_mistaken_for_ours(tmp_path: Path) -> None:
+    """`python -m` looks into the working directory first, where many have a folder `analysis`."""
+    for name in ("analysis", "experiments"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')\n")
+    pytest.importorskip("tyro")
+    done = subprocess.run(
+        [sys.executable, "-m", "neurosim", "converge", "--help"], cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "--alphas" in done.stdout
+
+
+def test_packages_are_there_when_asked_for() -> None:
+    script = (
+        "import sys, neurosim\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert neurosim.dynamics.simulate and neurosim.nn.to_local and neurosim.sweep\n"
+        "assert {'nn', 'sleep', 'sweep'} <= set(dir(neurosim))\n"
+        "assert not hasattr(neurosim, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
