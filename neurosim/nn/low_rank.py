@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import InvalidArgument, require, require_choice
+from neurosim.errors import InvalidArgument, require, require_choice, require_instance
 from neurosim.nn.banks import Aligned, Bank, aligned, structures
 from neurosim.nn.combine import (
     INITS,
@@ -83,6 +83,9 @@ class LowRankLocal2d(nn.Module):
         require_choice("normalisation", normalisation, NORMALISATIONS)
         require_choice("init", init, INITS)
         check_form(form)
+        switches = {"bias": bias, "spatial_bias": spatial_bias, "input_dependent": input_dependent}
+        for name, value in switches.items():
+            require_instance(name, value, bool)
         sharing = _sharing(sharing, input_dependent)
         banks = structures(kernel_size, dilation, rank, padding)
         options = {"device": device, "dtype": dtype}

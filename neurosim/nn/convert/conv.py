@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +23,20 @@ from neurosim.nn.masked import mask_of
 class Spread:
     """How far the filters of a locally connected layer are from shared, over all its positions.
 
+    Those of a layer that has slept may be shared while its biases, if it has some of every
+    position, are not: a sleep leaves them.
+
     Attributes:
         distance: |w - mean| / |w| in the Frobenius norm, from 0 (shared) to 1 (no common part).
         mean_to_std: |mean| / std of every element of the filter, averaged over them. A std below
             the precision of the weights counts as that precision, so that a shared layer has a
             finite one, 1 / eps.
+        bias_distance: the same as `distance` for biases of every position; 0 without them.
     """
 
     distance: float
     mean_to_std: float
+    bias_distance: float = 0.0
 
 
 def to_conv(model: nn.Module, *, inplace: bool = False) -> tuple[nn.Module, dict[str, Spread]]:
@@ -62,10 +67,19 @@ def _conv(layer: LocallyConnected) -> tuple[Conv, Spread]:
     mean, std, number = _statistics(layer)
     conv = CONV[layer.axes](**settings(layer)).to_empty(device=mean.device)
     conv.weight.copy_(mean)
+    spread = _spread(mean, std, number)
     if layer.bias is not None and layer.bias.ndim > 1:
-        conv.bias.copy_(layer.bias.flatten(1).mean(1))
+        biases = layer.bias.flatten(1)
+        conv.bias.copy_(biases.mean(1))
+        spread = replace(spread, bias_distance=_distance(biases))
     somewhere = None if layer.present is None else layer.present.flatten(0, layer.axes - 1).any(0)
-    return hand_over(layer, conv, somewhere), _spread(mean, std, number)
+    return hand_over(layer, conv, somewhere), spread
+
+
+def _distance(biases: Tensor) -> float:
+    """|b - mean| / |b| of (O, positions)."""
+    apart = torch.linalg.vector_norm(biases - biases.mean(1, keepdim=True))
+    return float(apart / torch.linalg.vector_norm(biases).clamp_min(1e-30))
 
 
 def _statistics(layer: LocallyConnected) -> tuple[Tensor, Tensor, Tensor]:

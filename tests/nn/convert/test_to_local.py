@@ -13,6 +13,7 @@ from torch import nn
 
 from neurosim.nn import LocallyConnected2d, pointwise
 from neurosim.nn.local import PADDING_MODES, LocallyConnected
+from neurosim.sleep import share
 
 
 @pytest.fixture(params=MODELS)
@@ -208,9 +209,18 @@ def test_report_of_filters_without_a_spread_or_a_mean():
 def test_biases_per_position_are_averaged():
     local: Any = LocallyConnected2d(2, 3, 2, 4, bias="position")
     local.bias.requires_grad_(False)
-    conv, _ = to_conv(local)
+    conv, report = to_conv(local)
     torch.testing.assert_close(conv.bias, local.bias.mean((1, 2)))
     assert not conv.bias.requires_grad
+    (spread,) = report.values()
+    apart = (local.bias - local.bias.mean((1, 2), keepdim=True)).norm() / local.bias.norm()
+    assert spread.bias_distance == pytest.approx(apart.item())
+    share(local)  # which leaves biases
+    spread = to_conv(local)[1].popitem()[1]
+    assert spread.bias_distance == pytest.approx(apart.item())
+    with torch.no_grad():
+        local.bias.copy_(local.bias.mean((1, 2), keepdim=True).expand_as(local.bias))
+    assert to_conv(local)[1].popitem()[1].bias_distance < 1e-6
 
 
 def test_tied_layers_stay_tied():
