@@ -124,7 +124,7 @@ def test_nothing_is_overwritten_unless_asked(capsys: pytest.CaptureFixture[str])
         ("--kernels 24", "plasticity.rate must be at most"),
         ("--noises 0.1", 'use solver "euler" or "brian2"'),
         ("--solvers continuous", "momentum = 0"),
-        ("--neurons 1", "must be >= 2, got 1"),
+        ("--neurons 1", "neurons must be a whole number >= 2, got 1"),
         ("--gammas 0", "gamma must be finite and > 0, got 0"),
         ("--taus -1", "tau must be > 0 ms, got -1"),
         ("--dts 0.7", "dt must be a divisor of the presentation's 150 ms, got 0.7"),

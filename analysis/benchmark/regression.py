@@ -188,15 +188,15 @@ def predict(
     `kernel` is the Gram matrix of all stimuli, `targets` their responses (stimuli x neuroids).
     """
     rows, new = np.asarray(train), np.asarray(test)
-    fitted = kernel[np.ix_(rows, rows)]
-    mean = fitted.mean(0)
-    crossed = kernel[np.ix_(new, rows)] - mean
-    crossed -= crossed.mean(1, keepdims=True)
-    fitted = fitted - mean - mean[:, None] + mean.mean()
     known = np.asarray(targets, float)[rows]
     _check_finite("targets", known)
+    fitted, crossed = kernel[np.ix_(rows, rows)], kernel[np.ix_(new, rows)]
     if not (np.isfinite(fitted).all() and np.isfinite(crossed).all()):
         raise InvalidArgument("kernel must be finite, got NaN or Inf")
+    mean = fitted.mean(0)
+    crossed = crossed - mean
+    crossed -= crossed.mean(1, keepdims=True)
+    fitted = fitted - mean - mean[:, None] + mean.mean()
     offset = known.mean(0)
     dual = as_regression(regression).dual(fitted, known - offset)
     return crossed @ dual + offset

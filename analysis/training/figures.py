@@ -135,7 +135,8 @@ def divergence(runs: Mapping[str, TrainingCurves]) -> Figure:
             ax.set_title(name)
             ax.set_xlabel("optimizer steps")
         panels[0].set_ylabel("−log SNR")
-        panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="x-small")
+        if panels[-1].lines:
+            panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="x-small")
     return figure
 
 

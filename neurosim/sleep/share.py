@@ -40,6 +40,7 @@ from neurosim.sleep.scaling import SCALINGS, Scaling, norms, rescale
 from neurosim.sleep.statistics import LayerStatistics, statistics_of
 
 Mechanism = Instant | Hebbian | Circuit | Layerwise
+GENERATOR = type(torch.default_generator)
 
 
 class Slept(NamedTuple):
@@ -238,7 +239,7 @@ def share(
 
         >>> share(model, Circuit(presentations=1000))["layer1.0.conv1"].after.snr
     """
-    require_instance("generator", generator, torch.Generator | None)
+    require_instance("generator", generator, GENERATOR | None)
     if isinstance(patterns, Mapping):
         given = {name: _as_source(one) for name, one in patterns.items()}
     else:

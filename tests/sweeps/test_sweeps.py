@@ -303,7 +303,7 @@ def test_a_worker_without_the_folder_says_so(cluster: machines.Machines, tmp_pat
         ("table1 --grid variants=conf", "did you mean 'conv'?"),
         ("fig4a --grid out=x", "--grid key must be one of seed, got 'out'"),
         ("convrge --seeds 2", "did you mean 'converge'?"),
-        ("converge --grid alpha=1 --seeds 0", "--seeds must be >= 1"),
+        ("converge --grid alpha=1 --seeds 0", "--seeds must be a number of seeds, >= 1"),
         ("converge --grid alpha=1 --retries -1", "--retries must be >= 0"),
         ("converge --grid alpha=1 --where here", "--where must be local, slurm or an address"),
         ("converge", "--grid or --seeds must say what is varied"),
