@@ -9,6 +9,8 @@ import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from neurosim.files import replacing
+
 STYLE = Path(__file__).with_name("neurosim.mplstyle")
 
 
@@ -36,5 +38,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     with matplotlib.style.context(STYLE):
         for path in paths:
             metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-            figure.savefig(path, metadata=metadata)
+            with replacing(path) as new:
+                figure.savefig(new, metadata=metadata)
     return paths

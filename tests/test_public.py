@@ -97,6 +97,7 @@ def test_one_direction() -> None:
             "neurosim.sweeps",
             "neurosim.compiled",
             "neurosim.errors",
+            "neurosim.files",
             "neurosim.progress",
         },
     }

@@ -24,7 +24,6 @@ Brain-Score's own files are read by `analysis.benchmark.assemblies`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +40,7 @@ from analysis.benchmark.plain_hdf5 import attribute, contents, opened, subgroup,
 from analysis.representations.stimuli import PictureFiles, Pictures, Stimuli
 from analysis.statistics import Array, Estimate, check_responses
 from neurosim.errors import InvalidArgument, require, require_instance
+from neurosim.files import replacing
 
 SCHEMA, VERSION = "neurosim.benchmark", 1
 FILE, ARCHIVE = "benchmark.h5", "images.zip"
@@ -160,13 +160,8 @@ class Benchmark:
         path = Path(path)
         if not isinstance(self.stimuli, Pictures | PictureFiles):
             raise InvalidArgument(f"stimuli of kind {type(self.stimuli).__name__} have no file")
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with h5py.File(unfinished, "w") as file:
-                self._write(file)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with replacing(path) as new, h5py.File(new, "w") as file:
+            self._write(file)
         return path
 
     def _write(self, file: h5py.File) -> None:
