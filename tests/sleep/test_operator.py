@@ -348,3 +348,17 @@ def test_a_rate_is_lowered_for_longer_inputs_only() -> None:
     share(layer, Circuit(FINE, rule, PRESENTATIONS, reference=9), patterns=tiles)
     share(other, Circuit(FINE, lowered, PRESENTATIONS, reference=36), patterns=tiles)
     torch.testing.assert_close(layer.weight, other.weight, rtol=0, atol=1e-13)
+
+
+def test_what_sleeps_take_unequally_adds_up_unless_tiles_are_drawn_anew() -> None:
+    """Directions of the mean weight, after 20 sleeps: the most against the least that is left."""
+    circuit, shape, steps = Circuit(presentations=1000), TileShape(1, 16, (3, 3)), 20
+
+    def unequal(draws: list[int]) -> float:
+        means = [circuit.operator(Patterns(), shape, draw).mean[0] for draw in draws]
+        left = torch.linalg.svdvals(torch.linalg.multi_dot(means))
+        return float(left.max() / left.min())
+
+    same, anew, once = unequal([0] * steps), unequal([*range(steps)]), unequal([0, 0]) ** 0.5
+    assert same == pytest.approx(once**steps, rel=0.01)
+    assert np.log(anew) == pytest.approx(np.log(same) / np.sqrt(steps), rel=0.2)

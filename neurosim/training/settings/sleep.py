@@ -54,7 +54,8 @@ class SleepSettings:
     patterns: Literal["gaussian", "rectified", "one-hot"] = "gaussian"
     """What lateral connections show during a sleep."""
     redraw: int | None = None
-    """Draw new patterns every so many sleeps (default: the same every time)."""
+    """Draw new patterns every so many sleeps (default: the same every time, which is quick, but
+    what a sleep of the circuit does unequally to directions of the mean weight then adds up)."""
     presentations: int | None = None
     """Patterns shown by the circuit (default: 4000), or batches of them by hebbian (100) and
     layerwise (1000)."""
