@@ -9,6 +9,7 @@ So tests marked `gpu` find here what forgets to move its tensors. They say nothi
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -113,7 +114,7 @@ def compute(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     on_gpu = bool(there) if device is None else is_gpu(device)
     if name == "copy_":
         on_gpu = isinstance(args[0], GpuTensor)
-    if there and (name.startswith("new_") or (name == "_to_copy" and not moving)):
+    if there and (name.startswith("new_") or (name == "_to_copy" and not moving.now)):
         on_gpu = True  # torch's C++ asks for the device that it takes a tensor to be on
     kwargs = kwargs | ({} if device is None or not on_gpu else {"device": CPU})
     if "generator" in {argument.name for argument in func._schema.arguments}:
@@ -151,7 +152,14 @@ class _Functions(TorchFunctionMode):
         return func(*args, **kwargs) if special is None else special(*args, **kwargs)
 
 
-moving: list[bool] = []  # while a tensor leaves the device
+class _Moving(threading.local):
+    """Whether a tensor is about to leave the device, or to come to it: in this thread, since the
+    recorder's takes tensors away while another one trains."""
+
+    now = False
+
+
+moving = _Moving()
 
 
 def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -165,13 +173,13 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if not away:
         kept = {name: kwargs[name] for name in ("copy", "memory_format") if name in kwargs}
         return Tensor.to(self, dtype, **kept)
-    moving.append(True)
+    moving.now = True
     try:
         target = GPU if is_gpu(devices[0]) else CPU
         layout = kwargs.get("memory_format") or torch.preserve_format
         return torch.ops.aten._to_copy(self, dtype=dtype, device=target, memory_format=layout)
     finally:
-        moving.pop()
+        moving.now = False
 
 
 def _refuse(self: Tensor, *args: Any, **kwargs: Any) -> Any:

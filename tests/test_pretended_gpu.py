@@ -36,6 +36,28 @@ assert weight.grad.is_cuda and weight.grad.tolist() == [0, 2, 8]
 print("refused")
 """
 
+THREADS = """
+import sys, threading, torch, pretended_gpu
+pretended_gpu.install()
+sys.setswitchinterval(1e-6)
+weight, x = (torch.ones(8, 8, device="cuda", requires_grad=grad) for grad in (True, False))
+done = threading.Event()
+def leave():
+    while not done.is_set():
+        assert not x.cpu().is_cuda
+thread = threading.Thread(target=leave)
+thread.start()
+try:
+    for _ in range(300):
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = (x @ weight).float().sum()
+        loss.backward()
+finally:
+    done.set()
+    thread.join()
+print("trained")
+"""
+
 
 def python(*arguments: str) -> str:
     """A process of its own: a pretended GPU does not go away."""
@@ -53,6 +75,10 @@ def python(*arguments: str) -> str:
 
 def test_refuses_what_a_gpu_refuses() -> None:
     assert python("-c", REFUSALS).split() == ["refused"]
+
+
+def test_tensors_that_leave_in_one_thread_take_none_of_another_with_them() -> None:
+    assert python("-c", THREADS).split() == ["trained"]
 
 
 def test_what_is_marked_gpu() -> None:
