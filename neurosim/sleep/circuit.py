@@ -43,9 +43,10 @@ class Circuit:
     `presentations` tiles. The rate is meant for |x|^2 up to `reference` and is lowered in
     proportion for layers that see more (`stable_plasticity`). By default all sleeps show the
     same tiles, so that the operator of a layer is computed once; `redraw=m` draws new ones
-    every m sleeps. That matters to a network that sleeps often: some tiles take from the mean
-    weight unequally by direction (2 to 10% with the defaults at D = 576), the same tiles take from
-    the same directions every time, and only what new ones take averages out.
+    every m sleeps, which matters to a network that sleeps often. However many the tiles, they
+    shrink the mean weight more in some directions than in others (by 2 to 10% with the defaults
+    at D = 576). The same tiles single out the same directions in every sleep, so that the
+    difference adds up; with new ones it averages out.
 
     The defaults are a sleep of ten minutes that a network can use, which the published simulation
     is not: its rates (`RateCircuit(), Plasticity()`, 400 presentations and reference 81) leave

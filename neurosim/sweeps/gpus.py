@@ -1,12 +1,12 @@
 """Which GPU a worker process computes on.
 
-Processes of a machine that run sweeps share its GPUs without talking to each other: each locks a
-slot, a small file, for as long as it lives. A killed one loses its lock with its life.
+Processes of a machine that run sweeps, whoever started them, share its GPUs without talking to
+each other: each locks a slot, a small file, for as long as it lives. A killed one loses its lock
+with its life.
 """
 
 from __future__ import annotations
 
-import getpass
 import math
 import os
 import subprocess
@@ -72,6 +72,9 @@ def claim_gpus(share: float) -> None:
 
 
 def _slot(gpu: str, slot: int) -> IO[str]:
-    """The file of a slot; users do not see each other's, and share no GPU by it."""
-    name = f"neurosim-{getpass.getuser()}-gpu-{gpu.replace('/', '-')}-{slot}"
-    return (Path(tempfile.gettempdir()) / name).open("a+")
+    """The file of a slot: one for all users, whoever made it, since reading is enough to lock."""
+    path = Path(tempfile.gettempdir()) / f"neurosim-gpu-{gpu.replace('/', '-')}-{slot}"
+    try:
+        return path.open("a+")
+    except PermissionError:
+        return path.open()

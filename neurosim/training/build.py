@@ -150,7 +150,11 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
 
 
 def structure(network: nn.Module) -> str:
-    """What a network is made of, to tell one of a user's own from another."""
+    """What a network is made of, to tell one of a user's own from another.
+
+    Of its code nothing: a run may go on after a comment was changed, or a fault mended. (Kept
+    activations may not be taken for another code's, see `analysis.representations.fingerprints`.)
+    """
     kind = type(network)
     return f"{kind.__module__}.{kind.__qualname__}: {network!r}"
 

@@ -1,9 +1,9 @@
 """Snapshots of a network in training: what they hold, and how it is laid out in the run file.
 
-weights/LAYER/weight     of layers with a weight, and where local ones share (grid, interior)
-weights/LAYER/banks      of low-rank layers, and the weights that combine them
-*_distance               between the filters of local layers (`training.filters`)
-locality                 of fully connected layers over images (`training.locality`)
+weights/LAYER/weight   of layers with a weight, and where local ones share (grid, interior)
+weights/LAYER/banks    of low-rank layers, and the weights that combine them
+*_distance             between the filters of local layers (`training.filters`)
+locality               of fully connected layers over images (`training.locality`)
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from experiments.common.registry import EXPERIMENTS
 from neurosim.errors import InvalidArgument, RunFileError
 from neurosim.sweeps import Point, StudyFolder, build_grid, read_records, read_words
 from neurosim.sweeps.batches import Batches
-from neurosim.sweeps.gpus import runs_fit_on, slots_per_gpu
 from neurosim.sweeps.index import COMPLETE, FAILED, IndexWriter, Record, columns, states
 from neurosim.sweeps.options import arguments, options_of
 
@@ -193,36 +192,6 @@ def test_means_intervals_and_the_best_point(tmp_path: Path) -> None:
     drawn = sweep_figures.lines(table, "top1")
     assert drawn is not None
     assert len(drawn.axes[0].lines) == 2
-
-
-def test_a_process_sees_the_gpu_it_has_claimed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Four processes on two GPUs, two runs each; a fifth finds no room."""
-    import subprocess
-    import sys
-
-    assert (slots_per_gpu(0.25), slots_per_gpu(0.34), slots_per_gpu(1)) == (4, 2, 1)
-    assert (runs_fit_on(2, 0.5), runs_fit_on(2, 1), runs_fit_on(5, 2)) == (4, 2, 2)
-    code = (
-        "import os, sys; from neurosim.sweeps.gpus import claim_gpus\n"
-        "try:\n  claim_gpus(0.5)\nexcept Exception: print('none', flush=True)\n"
-        "else: print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\nsys.stdin.read()"
-    )
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "3,5", "TMPDIR": str(tmp_path)}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, text=True,
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(5)
-    ]  # fmt: skip
-    try:
-        said = [process.stdout.readline().strip() for process in processes]  # type: ignore[union-attr]
-        assert Counter(said) == {"3": 2, "5": 2, "none": 1}
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
 
 
 def test_refused() -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_type_hints
 
-from neurosim.errors import InvalidArgument, require
+from neurosim.errors import InvalidArgument, require, require_instance
 from neurosim.recording.values import as_json
 from neurosim.training.settings.data import DataSettings
 from neurosim.training.settings.network import NetworkSettings
@@ -28,10 +28,9 @@ class TrainSettings:
 
     def check(self) -> None:
         """Refuse what makes no sense, before anything is loaded."""
-        require(0 <= self.seed < 2**63, "--seed", self.seed, ">= 0 and below 2^63")
         for name, hint in get_type_hints(type(self)).items():
-            value = getattr(self, name)
-            require(isinstance(value, hint), name, value, f"of type {hint.__name__}")
+            require_instance(name, getattr(self, name), hint)
+        require(0 <= self.seed < 2**63, "--seed", self.seed, ">= 0 and below 2^63")
         for group in (self.data, self.network, self.optimisation, self.record):
             group.check()
         batch, repetitions = self.optimisation.batch_size, self.data.repetitions
