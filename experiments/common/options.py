@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from analysis.figures import figure_paths
 from experiments.common.result import refuse_existing, results_folder
 from neurosim.errors import InvalidArgument, require
+from neurosim.training.settings.values import option
 
 if TYPE_CHECKING:
     from neurosim.training import TrainSettings
@@ -119,7 +120,7 @@ class TrainingOptions:
         check_resumption(self.out, resume=self.resume, overwrite=self.overwrite)
         for name in ("epochs", "subset", "test_subset", "batch_size", "processes"):
             value = getattr(self, name)
-            require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, ">= 1")
+            require(value is None or value >= 1, option(name), value, ">= 1")
         if self.seeds is not None:
             check_seeds(self.seeds)
 

@@ -23,6 +23,7 @@ from neurosim.training import (
     SleepSettings,
     TrainSettings,
 )
+from neurosim.training.settings.values import option
 
 REPETITIONS = (4, 8, 16)
 INTERVALS = (1, 10, 100)
@@ -45,9 +46,9 @@ def check_intervals(sleep: SleepSettings) -> None:
     """Refuse what would make networks sleep at other times than their rows say, or never."""
     plain = SleepSettings()
     for name in ("every", "unit", "at_steps", "below_snr"):
-        value, option = getattr(sleep, name), f"--{name.replace('_', '-')}"
+        value = getattr(sleep, name)
         told = value == getattr(plain, name)
-        require(told, option, value, "left out: rows ws1, ws10 and ws100 say when they sleep")
+        require(told, option(name), value, "left out: rows ws1, ws10 and ws100 say when they sleep")
     awake = sleep.sleep != "none"
     require(awake, "--sleep", sleep.sleep, "a mechanism; --variants conv lc are those without")
 

@@ -15,6 +15,7 @@ import torch
 
 from neurosim.errors import InvalidArgument, NeurosimError
 from neurosim.training.settings import TrainSettings
+from neurosim.training.settings.values import option
 
 UNFINISHED = ".tmp"
 PARTS = {
@@ -123,7 +124,7 @@ def check_same(recorded: dict[str, Any], given: dict[str, Any], path: Path) -> N
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             raise InvalidArgument(
-                f"{path}: --{name.replace('_', '-')} was {old.get(name)!r} in the run to resume, "
+                f"{path}: {option(name)} was {old.get(name)!r} in the run to resume, "
                 f"got {new.get(name)!r}: resume with the same settings, or begin a new run"
             )
 

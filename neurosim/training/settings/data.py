@@ -8,7 +8,7 @@ from typing import Literal
 
 from neurosim.data import distortion
 from neurosim.errors import require
-from neurosim.training.settings.values import check_values, refuse_changed
+from neurosim.training.settings.values import check_values, option, refuse_changed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class DataSettings:
         check_values(self)
         for name in ("subset", "test_subset", "image_size"):
             value = getattr(self, name)
-            require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, ">= 1")
+            require(value is None or value >= 1, option(name), value, ">= 1")
         for name, least in {"validation": 0, "pad": 0, "repetitions": 1}.items():
             require(getattr(self, name) >= least, f"--{name}", getattr(self, name), f">= {least}")
         folds = self.folds

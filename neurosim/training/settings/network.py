@@ -9,7 +9,7 @@ from typing import Literal
 from neurosim.errors import InvalidArgument, require
 from neurosim.models.lrlc import Depth, Layer
 from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
-from neurosim.training.settings.values import check_values
+from neurosim.training.settings.values import check_values, option
 
 Connectivity = Literal["conv", "local", "dense", "low-rank"]
 Model = Literal[
@@ -113,6 +113,6 @@ class NetworkSettings:
             value = getattr(self, field.name)
             if field.name not in ("model", *USED[self.model]) and value != field.default:
                 raise InvalidArgument(
-                    f"--{field.name.replace('_', '-')} must be {field.default} for --model "
-                    f"{self.model}, got {value}"
+                    f"{option(field.name)} must be {field.default} for --model {self.model}, got "
+                    f"{value}"
                 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neurosim.errors import InvalidArgument, require
-from neurosim.training.settings.values import check_values
+from neurosim.training.settings.values import check_values, option
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -88,13 +88,13 @@ class OptimisationSettings:
         for name, known in {"momentum": ("sgd", "beta-lasso"), "beta": ("beta-lasso",)}.items():
             value = getattr(self, name)
             means = self.optimizer in known or value in (getattr(plain, name), 0)
-            require(means, f"--{name}", value, f"left out for --optimizer {self.optimizer}")
+            require(means, option(name), value, f"left out for --optimizer {self.optimizer}")
         for name in ("l1", "l1_first", "beta"):
-            value, option = getattr(self, name), f"--{name.replace('_', '-')}"
+            value = getattr(self, name)
             allowed = value is None or 0 <= value < math.inf
-            require(allowed, option, value, "finite and >= 0")
+            require(allowed, option(name), value, "finite and >= 0")
             means = self.optimizer == "beta-lasso" or name == "beta" or not value
-            require(means, option, value, f"left out for --optimizer {self.optimizer}")
+            require(means, option(name), value, f"left out for --optimizer {self.optimizer}")
         if self.optimizer == "beta-lasso":
             decay = self.weight_decay
             require(decay == 0, "--weight-decay", decay, "0 for --optimizer beta-lasso")
