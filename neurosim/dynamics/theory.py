@@ -49,7 +49,8 @@ def _check_moment(C: ArrayLike, dimension: int | None = None) -> Array:
     moment = check_array("C", C, 2, copy=False)
     size = len(moment) if dimension is None else dimension
     require(moment.shape == (size, size), "C.shape", moment.shape, f"(D, D) with D = {size}")
-    symmetric = np.allclose(moment, moment.T, rtol=1e-8, atol=1e-12)
+    rounding = 1e-12 * max(1.0, float(np.abs(moment).max(initial=0)))
+    symmetric = np.allclose(moment, moment.T, rtol=1e-8, atol=rounding)
     require(symmetric, "C", "an asymmetric matrix", "symmetric and positive semidefinite")
     smallest = float(np.linalg.eigvalsh(moment)[0])
     require(

@@ -146,13 +146,16 @@ class LowRankLocal2d(nn.Module):
             self.bias.zero_()
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
-        """(N, C, *input_size) -> (N, O, *output_size)."""
+        """(N, C, *input_size) -> (N, O, *output_size), or both without N."""
         x, expected = input, (self.in_channels, *self.input_size)
-        if x.ndim != 4 or tuple(x.shape[1:]) != expected:
+        batched = x.ndim == 4
+        if x.ndim not in (3, 4) or tuple(x.shape[-3:]) != expected:
             raise InvalidArgument(
-                f"input of LowRankLocal2d must be of shape (N, {', '.join(map(str, expected))}), "
-                f"got {tuple(x.shape)}"
+                f"input of LowRankLocal2d must be of shape {expected}, with or without a batch "
+                f"axis before it, got {tuple(x.shape)}"
             )
+        if not batched:
+            x = x.unsqueeze(0)
         combining, bases = self.combine(x), list(self.bases)
         x, combining, *bases = lowered(x, combining, *bases)
         if x.dtype != bases[0].dtype:
@@ -167,7 +170,8 @@ class LowRankLocal2d(nn.Module):
             y = part if y is None else y + part
         assert y is not None
         offsets = self.offsets()
-        return y if offsets is None else y + lowered(x, offsets)[1]
+        y = y if offsets is None else y + lowered(x, offsets)[1]
+        return y if batched else y.squeeze(0)
 
     def offsets(self) -> Tensor | None:
         """The bias, broadcastable to (O, H', W'); None without any (Eq. 5)."""

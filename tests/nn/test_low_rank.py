@@ -281,6 +281,13 @@ def test_expanded_has_the_same_outputs(geometry: dict[str, Any], bias: tuple[boo
     assert (local.bias is None) == (bias == (False, False))
 
 
+@pytest.mark.parametrize("how", [{}, {"input_dependent": True}])
+def test_without_a_batch(how: dict[str, Any]) -> None:
+    made = layer(2, 3, 3, (6, 7), 4, padding=1, **how)
+    x = torch.randn(2, 6, 7, dtype=DOUBLE)
+    assert_equal(made(x), made(x[None])[0])
+
+
 def test_half_precision_and_autocast() -> None:
     made = LowRankLocal2d(2, 4, 3, 8, 3, padding=1)
     x = torch.randn(20, 2, 8, 8)
@@ -319,8 +326,8 @@ def test_bad_input(change: dict[str, Any], message: str) -> None:
 
 def test_a_size_other_than_the_layers() -> None:
     made = LowRankLocal2d(2, 3, 3, 8, 2)
-    for shape in ((1, 2, 8, 9), (1, 3, 8, 8), (2, 8, 8)):
-        with pytest.raises(InvalidArgument, match=r"must be of shape \(N, 2, 8, 8\), got"):
+    for shape in ((1, 2, 8, 9), (1, 3, 8, 8), (8, 2, 8), (8, 8), (1, 1, 2, 8, 8)):
+        with pytest.raises(InvalidArgument, match=r"must be of shape \(2, 8, 8\), with or"):
             made(torch.zeros(shape))
     with pytest.raises(InvalidArgument, match="dtype"):
         made(torch.zeros(1, 2, 8, 8, dtype=DOUBLE))
