@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scenarios import losses
 from torch import nn
 
 from neurosim.errors import InvalidArgument
@@ -98,15 +99,8 @@ def test_learns(build, size, connectivity):
     width = {"width": 1 / 8} if build is resnet18 else {}
     model = build(classes=4, connectivity=connectivity, input_size=size, **width)
     x, target = torch.randn(8, 3, size, size), torch.arange(8) % 4
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    losses = []
-    for _ in range(6):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), target)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    found = losses(model, x, target, lr=3e-3, steps=6)
+    assert found[-1] < 0.5 * found[0]
 
 
 MISTAKES = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from scenarios import losses
 from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument
@@ -130,18 +131,9 @@ def test_projections_sleep_by_the_circuit_too(mechanism: Any) -> None:
 @each_pooling
 @pytest.mark.parametrize("connectivity", ["shared", "local"])
 def test_it_learns(connectivity: str, pooling: str) -> None:
-    model = built(connectivity, pooling)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     target = torch.tensor([0, 3, 4])
-    losses = []
-    for _ in range(12):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(images()), target)
-        loss.backward()
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    found = losses(built(connectivity, pooling), images(), target, lr=3e-3, steps=12)
+    assert found[-1] < 0.5 * found[0]
 
 
 def test_some_projections_may_stay_shared() -> None:

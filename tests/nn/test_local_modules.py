@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from local_layers import (
     shape,
     stored,
 )
+from scenarios import gradients_of_two_processes
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
@@ -247,7 +247,7 @@ def test_compiled_whole(compiler: str) -> None:
 # Several processes
 
 
-def ddp_model() -> nn.Module:
+def ddp_model(rank: int = 0) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
         LocallyConnected2d(2, 4, 3, (5, 4), padding=1), nn.ReLU(),
@@ -255,32 +255,14 @@ def ddp_model() -> nn.Module:
     )  # fmt: skip
 
 
-def ddp_worker(rank: int, world: int, folder: str) -> None:
-    """One process' half of the batch; the first one writes the averaged gradients."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
-    )
-    model = nn.parallel.DistributedDataParallel(ddp_model())
-    batch = torch.load(Path(folder, "batch.pt"), weights_only=True)
-    model(batch.chunk(world)[rank]).square().mean().backward()
-    if rank == 0:
-        gradients = {n.removeprefix("module."): p.grad for n, p in model.named_parameters()}
-        torch.save(gradients, Path(folder, "gradients.pt"))
-    torch.distributed.destroy_process_group()
-    os._exit(0)  # gloo's threads now and then abort an interpreter that takes its time to end
-
-
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_find_the_gradients_of_one(tmp_path: Path) -> None:
     batch = torch.randn(6, 2, 5, 4)
-    torch.save(batch, tmp_path / "batch.pt")
-    torch.multiprocessing.spawn(ddp_worker, (2, str(tmp_path)), nprocs=2)  # type: ignore
+    found = gradients_of_two_processes(ddp_model, batch, tmp_path)
     model = ddp_model()
     model(batch).square().mean().backward()
     wanted = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    assert_equal(torch.load(tmp_path / "gradients.pt", weights_only=True), wanted, 1e-6)
+    assert_equal(found, wanted, 1e-6)
 
 
 def test_repr_says_what_differs_from_the_defaults() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from scenarios import gradients_of_two_processes
 from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument
@@ -258,33 +258,14 @@ def ddp_model(seed: int) -> nn.Module:
     return nn.Sequential(local, nn.ReLU(), sever_weights(nn.Conv2d(4, 2, 2), 0.4))
 
 
-def ddp_worker(rank: int, world: int, folder: str) -> None:
-    """Ranks draw different patterns; the first one's must rule, and gradients be averaged."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
-    )
-    model = nn.parallel.DistributedDataParallel(ddp_model(rank))
-    batch = torch.load(Path(folder, "batch.pt"), weights_only=True)
-    for _ in range(2):  # buffers are sent again with the second pass
-        model.zero_grad()
-        model(batch.chunk(world)[rank]).square().mean().backward()
-    if rank == world - 1:
-        gradients = {n.removeprefix("module."): p.grad for n, p in model.named_parameters()}
-        torch.save(gradients, Path(folder, "gradients.pt"))
-    torch.distributed.destroy_process_group()
-    os._exit(0)  # gloo's threads now and then abort an interpreter that takes its time to end
-
-
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_share_one_pattern(tmp_path: Path) -> None:
+    """Ranks draw different patterns; the first one's must rule, and gradients be averaged."""
     batch = torch.randn(6, 2, 5, 4)
-    torch.save(batch, tmp_path / "batch.pt")
-    torch.multiprocessing.spawn(ddp_worker, (2, str(tmp_path)), nprocs=2)  # type: ignore
+    # Buffers are sent again with the second pass.
+    got = gradients_of_two_processes(ddp_model, batch, tmp_path, passes=2)
     model = ddp_model(0)
     model(batch).square().mean().backward()
-    got = torch.load(tmp_path / "gradients.pt", weights_only=True)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(got[name], parameter.grad, msg=name)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scenarios import assert_refused
 
 from experiments.commands import tune
 from experiments.common.options import TrainingOptions
@@ -38,10 +39,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
 def test_bad_searches_are_refused_in_one_line(
     words: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words.split()) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("neurosim: error: ")
-    assert message in error
+    assert_refused(words, message, capsys)
 
 
 def test_paddings_are_those_of_the_table() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scenarios import assert_refused
 
 from experiments.common.options import TrainingOptions
 from experiments.common.variants import Outcome, run_variants
@@ -175,10 +176,7 @@ def test_resume_keeps_what_is_finished(capsys: pytest.CaptureFixture[str]) -> No
 def test_bad_input_is_one_line(
     words: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words.split()) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("neurosim: error: ")
-    assert message in error
+    assert_refused(words, message, capsys)
 
 
 def test_the_sleep_study_covers_its_grid() -> None:

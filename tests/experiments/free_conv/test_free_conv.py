@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scenarios import assert_refused
 
 from experiments.common.registry import EXPERIMENTS
 from experiments.free_conv import fig_c, routes
@@ -258,7 +259,4 @@ def test_grids_of_connections() -> None:
 def test_bad_input_is_one_line(
     words: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["reproduce", *words.split(), "--quiet"]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("neurosim: error: ")
-    assert message in error
+    assert_refused(f"reproduce {words} --quiet", message, capsys)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from convertible import CONVOLUTIONS, MODELS, Plain, separable, small, to_conv, to_local
+from scenarios import losses
 from torch import nn
 
 from neurosim.nn import LocallyConnected2d, pointwise
@@ -277,14 +278,7 @@ def test_training_works():
     model = to_local(separable(), (9, 7), init=0.1)
     model.drop.p = 0.0
     x, target = torch.randn(16, 3, 9, 7), torch.randint(5, (16,))
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
-    losses = []
-    for _ in range(12):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), target)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    found = losses(model, x, target, lr=1e-2, steps=12)
+    assert found[-1] < 0.5 * found[0]
     _, report = to_conv(model)
     assert all(spread.distance > 0 for spread in report.values())
