@@ -79,6 +79,11 @@ def require_instance(name: str, value: object, kind: Any) -> None:
     require(isinstance(value, kind), name, value, " or ".join(names))
 
 
+def option(name: str) -> str:
+    """What the command line calls a field of settings."""
+    return f"--{name.replace('_', '-')}"
+
+
 @contextmanager
 def renaming(**names: str) -> Iterator[None]:
     """Within, errors about arguments of these names speak of the options that they came from."""

@@ -156,6 +156,18 @@ def test_folders_are_numbered_and_none_stays_empty() -> None:
     assert Path("runs/converge-2/converge.h5").exists()
 
 
+def test_convergence_studies_do_not_wait_for_torch() -> None:
+    """To import it takes longer than a small study."""
+    script = (
+        "import sys; from neurosim.cli import main\n"
+        f"assert main({['converge', *SMALL]}) == 0\n"
+        "assert main(['inspect', 'runs/converge/converge.h5']) == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
 def test_names_with_dots_do_not_collide() -> None:
     for name in ("x.1", "x.2"):
         assert main(["converge", *SMALL, "--out", "d", "--name", name]) == 0

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from analysis.figures import figure_paths
 from experiments.common.result import refuse_existing, results_folder
-from neurosim.errors import InvalidArgument, require
-from neurosim.training.settings.values import option
+from neurosim.errors import InvalidArgument, option, require
 
 if TYPE_CHECKING:
     from neurosim.training import TrainSettings

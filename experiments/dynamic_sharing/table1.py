@@ -15,7 +15,7 @@ from experiments.common.options import TrainingOptions
 from experiments.common.result import Report
 from experiments.common.variants import Variant, report, run_variants
 from experiments.dynamic_sharing.published import cell
-from neurosim.errors import require
+from neurosim.errors import option, require
 from neurosim.training import (
     DataSettings,
     NetworkSettings,
@@ -23,7 +23,6 @@ from neurosim.training import (
     SleepSettings,
     TrainSettings,
 )
-from neurosim.training.settings.values import option
 
 REPETITIONS = (4, 8, 16)
 INTERVALS = (1, 10, 100)

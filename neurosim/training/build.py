@@ -31,7 +31,12 @@ from neurosim.models.shallow_deep import WIDTH
 from neurosim.nn import PermutePixels
 from neurosim.nn.modes import modes_kept
 from neurosim.training.distributed import Processes
-from neurosim.training.settings import DataSettings, NetworkSettings, TrainSettings
+from neurosim.training.settings import (
+    DataSettings,
+    NetworkSettings,
+    OptimisationSettings,
+    TrainSettings,
+)
 
 FREE: dict[str, Plan] = {"free-mnist": "mnist", "free-cifar": "cifar"}
 EVALUATED = 2**22  # pixels to evaluate at once on a GPU
@@ -149,6 +154,17 @@ def build_network(settings: NetworkSettings, data: Task, size: tuple[int, int]) 
     return nn.Sequential(layers)
 
 
+def made_ready(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on its device, in training mode, with filters in the order of the images."""
+    network = network.to(device)
+    if not network.training:  # parts of it may be meant to stay in evaluation mode
+        network.train()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):  # batches of images come channels-last
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def structure(network: nn.Module) -> str:
     """What a network is made of, to tell one of a user's own from another.
 
@@ -157,6 +173,17 @@ def structure(network: nn.Module) -> str:
     """
     kind = type(network)
     return f"{kind.__module__}.{kind.__qualname__}: {network!r}"
+
+
+def check_processes(wake: OptimisationSettings, processes: Processes) -> None:
+    """Refuse what this device, or several processes, cannot do."""
+    if wake.cuda_graphs and processes.device.type != "cuda":
+        raise InvalidArgument(f"--cuda-graphs needs a GPU, got --device {processes.device}")
+    if wake.step_in_backward and processes.world > 1:
+        raise InvalidArgument(
+            "--step-in-backward moves weights before gradients are averaged: leave it out "
+            f"with several processes, got {processes.world}"
+        )
 
 
 def check_network(

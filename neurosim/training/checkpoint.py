@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from neurosim.errors import InvalidArgument, NeurosimError
+from neurosim.errors import InvalidArgument, NeurosimError, option
 from neurosim.training.settings import TrainSettings
-from neurosim.training.settings.values import option
 
 UNFINISHED = ".tmp"
 PARTS = {

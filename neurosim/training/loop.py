@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from neurosim.data import Augment, Dataset
 from neurosim.data.random import generator
 from neurosim.errors import Diverged, Interrupted, InvalidArgument
 from neurosim.optim import step_in_backward
@@ -35,6 +36,8 @@ from neurosim.training.build import (
     build_network,
     check_batches,
     check_network,
+    check_processes,
+    made_ready,
     structure,
 )
 from neurosim.training.compiling import compile_network
@@ -78,53 +81,21 @@ class Training:
         network: nn.Module | None = None,
     ) -> None:
         self.settings, self.place, self.processes = settings, place, processes
-        device, seed, wake = processes.device, settings.seed, settings.optimisation
-        if wake.cuda_graphs and device.type != "cuda":
-            raise InvalidArgument(f"--cuda-graphs needs a GPU, got --device {device}")
-        if wake.step_in_backward and processes.world > 1:
-            raise InvalidArgument(
-                "--step-in-backward moves weights before gradients are averaged: leave it out "
-                f"with several processes, got {processes.world}"
-            )
-        torch.manual_seed(seed)
-        data = build_data(settings.data, seed)
+        check_processes(settings.optimisation, processes)
+        torch.manual_seed(settings.seed)
+        data = build_data(settings.data, settings.seed)
         augment = build_augment(settings.data, data)
         size = augment.image_size(data.image_size)
-        model = build_network(settings.network, data, size) if network is None else network
-        self.model = model.to(device)
-        if not model.training:  # parts of it may be meant to stay in evaluation mode
-            model.train()
-        for module in self.model.modules():
-            if isinstance(module, nn.Conv2d):  # as batches of images come
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        built = build_network(settings.network, data, size) if network is None else network
+        self.model = made_ready(built, processes.device)
         if processes.rank:  # what is random in a network is random in every process by itself
-            torch.manual_seed(_seed("process", seed, processes.rank))
-        loader = partial(build_loader, settings, processes)
-        self.train_loader = loader(data, augment, train=True)
-        self.test_loader = loader(data, augment)
-        self.splits = {
-            name: loader(replace(data, test=part), augment)
-            for name, part in data.splits.items()
-            if settings.record.splits
-        }
-        self.copies = {
-            name: loader(data, augment, distortion=distortion)
-            for name, distortion in build_copies(settings.data).items()
-        }
-
-        self.precision = PRECISIONS[wake.precision]
-        self.optimizer = build_optimizer(wake, self.model)
-        if wake.step_in_backward:
-            step_in_backward(self.optimizer)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=wake.precision == "float16")
-        self.plain: Callable[[Tensor], Tensor] = processes.wrap(self.model)
-        self.network = self.plain
-        if wake.compile:
-            self.network = compile_network(self.plain, cuda_graphs=wake.cuda_graphs)
+            torch.manual_seed(_seed("process", settings.seed, processes.rank))
+        self._build_loaders(data, augment)
+        self._build_wake()
         image = (data.channels, *self.test_loader.image_size)
         self.sleep, self.schedule = settings.sleep.build(image) or (None, None)
-        check_network(self.model, data, image, device, self.precision)
-        check_batches(self.model, self.train_loader, image, device)
+        check_network(self.model, data, image, processes.device, self.precision)
+        check_batches(self.model, self.train_loader, image, processes.device)
         self._check_sleep()
 
         self.loss, self.seen, self.at = Means(processes), Means(processes, 2), Progress()
@@ -145,8 +116,37 @@ class Training:
         self.clock = Clock()
         self.images, self.recorded = 0, (0, 0.0)  # trained with; and when, at the last record
         quiet = place.quiet or not processes.first
-        name, batches = place.run_file.stem, len(self.train_loader)
-        self.display = Display(name, wake.epochs, batches, self.clock, quiet=quiet, live=place.live)
+        name, epochs = place.run_file.stem, settings.optimisation.epochs
+        batches = len(self.train_loader)
+        self.display = Display(name, epochs, batches, self.clock, quiet=quiet, live=place.live)
+
+    def _build_loaders(self, data: Dataset, augment: Augment) -> None:
+        """Of images to train on, of those held out, and of what else is evaluated."""
+        settings, loader = self.settings, partial(build_loader, self.settings, self.processes)
+        self.train_loader = loader(data, augment, train=True)
+        self.test_loader = loader(data, augment)
+        self.splits = {
+            name: loader(replace(data, test=part), augment)
+            for name, part in data.splits.items()
+            if settings.record.splits
+        }
+        self.copies = {
+            name: loader(data, augment, distortion=distortion)
+            for name, distortion in build_copies(settings.data).items()
+        }
+
+    def _build_wake(self) -> None:
+        """What a gradient step takes besides the model: optimizer, precision, compiled network."""
+        wake, device = self.settings.optimisation, self.processes.device
+        self.precision = PRECISIONS[wake.precision]
+        self.optimizer = build_optimizer(wake, self.model)
+        if wake.step_in_backward:
+            step_in_backward(self.optimizer)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=wake.precision == "float16")
+        self.plain: Callable[[Tensor], Tensor] = self.processes.wrap(self.model)
+        self.network = self.plain
+        if wake.compile:
+            self.network = compile_network(self.plain, cuda_graphs=wake.cuda_graphs)
 
     def _check_sleep(self) -> None:
         """Refuse a network that the sleep does not fit."""

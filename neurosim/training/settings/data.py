@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from neurosim.data import distortion
-from neurosim.errors import require
-from neurosim.training.settings.values import check_values, option, refuse_changed
+from neurosim.errors import option, require
+from neurosim.training.settings.values import check_values, refuse_changed
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from neurosim.errors import InvalidArgument, require
+from neurosim.errors import InvalidArgument, option, require
 from neurosim.models.lrlc import Depth, Layer
 from neurosim.nn.combine import CombiningInit, Normalisation, Sharing
-from neurosim.training.settings.values import check_values, option
+from neurosim.training.settings.values import check_values
 
 Connectivity = Literal["conv", "local", "dense", "low-rank"]
 Model = Literal[

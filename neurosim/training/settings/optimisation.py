@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from neurosim.errors import InvalidArgument, require
-from neurosim.training.settings.values import check_values, option
+from neurosim.errors import InvalidArgument, option, require
+from neurosim.training.settings.values import check_values
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from neurosim.errors import InvalidArgument, require, require_choice
+from neurosim.errors import InvalidArgument, option, require, require_choice
 
 KINDS: dict[Any, tuple[Any, str]] = {
     bool: (bool, "True or False"),
@@ -16,11 +16,6 @@ KINDS: dict[Any, tuple[Any, str]] = {
     str: (str, "text"),
     Path: (str | Path, "a path"),
 }
-
-
-def option(name: str) -> str:
-    """The command line's name of a field."""
-    return f"--{name.replace('_', '-')}"
 
 
 def check_values(settings: Any) -> None:
