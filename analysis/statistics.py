@@ -124,8 +124,13 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(mean, mean - reach, mean + reach)
 
 
-def check_responses(responses: ArrayLike, what: str = "responses") -> Array:
-    """Responses (stimuli x neuroids), refused with NaN, Inf or a neuroid that never varies."""
+def check_responses(
+    responses: ArrayLike, what: str = "responses", *, constant: bool = False
+) -> Array:
+    """Responses (stimuli x neuroids), refused with NaN, Inf or a neuroid that never varies.
+
+    With `constant` some may, but not all.
+    """
     array = np.asarray(responses, float)
     require(array.ndim == 2, what, f"shape {array.shape}", "a matrix (stimuli x neuroids)")
     require(len(array) >= 2 and array.shape[1], what, f"shape {array.shape}", "not empty")
@@ -135,9 +140,10 @@ def check_responses(responses: ArrayLike, what: str = "responses") -> Array:
             f"{what} must be finite, got NaN or Inf in {_some('neuroid', wrong)}; "
             "leave those neuroids out"
         )
-    if (constant := np.flatnonzero(is_constant(array))).size:
+    still = np.flatnonzero(is_constant(array))
+    if still.size > (array.shape[1] - 1 if constant else 0):
         raise InvalidArgument(
-            f"{what} must vary over stimuli, but {_some('neuroid', constant)} is constant; "
+            f"{what} must vary over stimuli, but {_some('neuroid', still)} is constant; "
             "leave those neuroids out"
         )
     return array

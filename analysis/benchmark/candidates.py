@@ -60,13 +60,13 @@ class Network:
         check_layers(self.layers, layer_names(self.module))
 
     def features(self, benchmark: Benchmark, folder: Path) -> Mapping[str, np.ndarray]:
-        """Activations, left in NAME.h5 and taken up again from there if they are complete."""
+        """Activations, left in a file; one of the same network and images is taken up again."""
         path = folder / f"{self.name.replace('/', '_')}-{benchmark.name.replace('/', '_')}.h5"
         stimuli: Stimuli = benchmark.stimuli
         try:
             extract(
                 self.module, stimuli, self.layers, path, view=self.view, degrees=benchmark.degrees,
-                settings=self.settings, device=self.device, resume=True,
+                settings=self.settings, device=self.device, resume=True, overwrite=True,
             )  # fmt: skip
         except RuntimeError as error:
             raise InvalidArgument(

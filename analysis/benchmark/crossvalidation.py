@@ -64,12 +64,13 @@ def cross_validate(
 
     Args:
         kernel: `gram` of the features of all stimuli.
-        responses: (stimuli, neuroids), means over repetitions.
+        responses: (stimuli, neuroids), means over repetitions. Neuroids that do not vary over the
+            stimuli of a split have no correlation there.
         regression: by its name or as an object; PLS with 25 components unless given.
         splits: 10 of 90 % unless given.
         labels: the object of every stimulus, if they are known.
     """
-    measured = check_responses(responses)
+    measured = check_responses(responses, constant=True)
     if kernel.shape != (len(measured),) * 2:
         raise InvalidArgument(
             f"features and responses must be of the same stimuli, got {len(kernel)} and "
@@ -89,5 +90,6 @@ def predictivity(
     splits: Splits | None = None,
     labels: Sequence[Any] | NDArray[Any] | None = None,
 ) -> Estimate:
-    """The same from features (stimuli x features)."""
+    """The same from features (stimuli x features); every neuroid has to vary."""
+    check_responses(responses)
     return cross_validate(gram(features), responses, regression, splits, labels)

@@ -11,8 +11,8 @@ ceiling; for choices i2n, over the root of its ceiling.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,13 @@ from analysis.benchmark.form import Benchmark, Choices, Dissimilarities, Measure
 from analysis.benchmark.regression import REGRESSIONS, Array, gram
 from analysis.representations.activations import check_layers
 from analysis.representations.cka import linear_cka
-from analysis.representations.similarity import compare, dissimilarities, evaluate, noise_ceiling
+from analysis.representations.similarity import (
+    check_patterns,
+    compare,
+    dissimilarities,
+    evaluate,
+    noise_ceiling,
+)
 from analysis.statistics import Estimate
 from neurosim.errors import InvalidArgument, require, require_choice, require_instance
 
@@ -179,14 +185,14 @@ def _score_model(
     if len(names) > 1:
         best = dict.fromkeys(neural, -math.inf)
         for name in names:
-            layer = _Layer(candidate.name, name, found[name])
+            layer = _checked(candidate.name, name, found[name], neural, settings)
             for region, measured in neural.items():
                 value = _quick(layer, measured, choosing, benchmark.objects, settings)
                 if value > best[region]:
                     best[region], winners[region] = value, name
     scores: dict[str, Score] = {}
     for name in dict.fromkeys(winners.values()):
-        layer = _Layer(candidate.name, name, found[name])
+        layer = _checked(candidate.name, name, found[name], neural, settings)
         for region in (region for region in neural if winners[region] == name):
             scores[region] = _full(layer, benchmark, region, scoring, settings)
     for region, measured in benchmark.measured.items():
@@ -194,6 +200,29 @@ def _score_model(
             last = _Layer(candidate.name, names[-1], found[names[-1]])
             scores[region] = _behaviour(last, benchmark, region, measured)
     return [scores[region] for region in benchmark.measured]
+
+
+def _checked(
+    model: str, name: str, features: np.ndarray, neural: Mapping[str, Measured], settings: Scoring
+) -> _Layer:
+    """A layer, refused where stimuli have no dissimilarities: by their number among all."""
+    for region, measured in neural.items():
+        if settings.metric == "rdm" or not isinstance(measured, Recording):
+            with _saying(f"{model}, layer {name!r}"):
+                check_patterns(features, settings.distance)
+        if settings.metric == "rdm" and isinstance(measured, Recording):
+            with _saying(f"responses of {region}"):
+                check_patterns(measured.mean, settings.distance)
+    return _Layer(model, name, features)
+
+
+@contextmanager
+def _saying(whose: str) -> Iterator[None]:
+    """Within, errors begin with whose patterns are meant."""
+    try:
+        yield
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{whose}: {error}") from error
 
 
 def _quick(

@@ -31,7 +31,7 @@ def filter_pictures(
     steps, shown = run["snapshot"], []
     for output in range(min(channels, layer.outputs)):
         frames = np.stack([_filters(run, layer, number, output) for number in snapshots])
-        limit = float(np.percentile(np.abs(frames), LIMIT)) or 1.0
+        limit = full_colour(frames)
         images = [
             element(
                 "img",
@@ -45,6 +45,12 @@ def filter_pictures(
         name = f"output {output}"
         shown.append(element("figure", *images, element("figcaption", name), class_="filters"))
     return element("div", *shown, class_="pictures")
+
+
+def full_colour(frames: NDArray[np.float64]) -> float:
+    """The size of a weight from which on it is shown in full colour."""
+    known = np.abs(frames[np.isfinite(frames)])
+    return (float(np.percentile(known, LIMIT)) if known.size else 0.0) or 1.0
 
 
 def is_shown(layer: RecordedLayer) -> bool:
@@ -76,7 +82,8 @@ def _filters(
 def _tiled(filters: NDArray[np.float64], limit: float) -> NDArray[np.uint8]:
     """Tiles side by side with a gap between: palette numbers, or red, green, blue and opacity."""
     rows, columns, height, width, colours = filters.shape
-    share = np.clip(filters / limit, -1, 1)
+    # A run that diverged: as if nothing were there.
+    share = np.clip(np.where(np.isfinite(filters), filters, 0) / limit, -1, 1)
     if colours == 1:
         values = np.rint((share + 1) / 2 * (GAP - 1))
         blank = np.full(1, GAP)

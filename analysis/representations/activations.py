@@ -99,7 +99,7 @@ def extract(
         settings: numbers, pooling and batches.
         device: where the network computes.
         resume: go on in a file that an earlier call with the same arguments left unfinished.
-        overwrite: replace the file.
+        overwrite: replace the file; with `resume`, only if it holds something else.
     """
     view, settings, path = view or View(), settings or Extraction(), Path(path)
     require_instance("model", model, nn.Module)
@@ -116,7 +116,8 @@ def extract(
         "structure": structure_fingerprint(model),
     }
     common = {"path": path, "kind": "activations", "config": config, "device": str(device)}
-    done = _rows(path) if resume and path.exists() else None
+    kept = resume and path.exists() and not (overwrite and _config(path) != config)
+    done = _rows(path) if kept else None
     if done == len(stimuli.ids) and _config(path) == config:
         return path
     with _measuring(model, device) as watched:

@@ -101,4 +101,7 @@ def _centred(name: str, values: ArrayLike) -> Matrix:
     features = array.astype(kind)
     _, power = np.frexp(np.abs(features).max())
     features = np.ldexp(features, -power)
-    return features - features.mean(0, dtype=float).astype(kind)
+    constant = features.max(0) == features.min(0)  # whose mean may differ by rounding
+    features -= features.mean(0, dtype=float).astype(kind)
+    features[:, constant] = 0
+    return features

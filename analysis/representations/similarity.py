@@ -60,14 +60,7 @@ def dissimilarities(
     from rsatoolbox.data.dataset import Dataset
     from rsatoolbox.rdm.calc import calc_rdm
 
-    values = _patterns(patterns)
-    if distance == "correlation" and (flat := np.flatnonzero(is_constant(values.T))).size:
-        raise InvalidArgument(
-            f"patterns must vary over channels for correlation, but that of stimulus {flat[0]} is "
-            "constant; take distance='euclidean'"
-        )
-    if distance == "poisson":
-        require((values >= 0).all(), "patterns", float(values.min()), "rates >= 0 for poisson")
+    values = check_patterns(patterns, distance)
     if distance != "crossnobis":
         return _square(calc_rdm(Dataset(values), method=distance))
     if repetitions is None:
@@ -77,6 +70,19 @@ def dissimilarities(
         raise InvalidArgument("crossnobis needs at least 2 repetitions, got 1")
     data = Dataset(values, obs_descriptors={"stimulus": stimulus, "fold": fold})
     return _square(calc_rdm(data, method=distance, descriptor="stimulus", cv_descriptor="fold"))
+
+
+def check_patterns(patterns: ArrayLike, distance: str) -> Array:
+    """Patterns (n stimuli x channels), refused where they have no such distances."""
+    values = _patterns(patterns)
+    if distance == "correlation" and (flat := np.flatnonzero(is_constant(values.T))).size:
+        raise InvalidArgument(
+            f"patterns must vary over channels for correlation, but that of stimulus {flat[0]} is "
+            "constant; take distance='euclidean'"
+        )
+    if distance == "poisson":
+        require((values >= 0).all(), "patterns", float(values.min()), "rates >= 0 for poisson")
+    return values
 
 
 def compare(models: ArrayLike, subjects: ArrayLike, comparison: str = "spearman") -> Array:
@@ -114,7 +120,8 @@ def evaluate(
 ) -> list[Similarity]:
     """Mean similarity of every model with the subjects; 95 % intervals, the same draws for all.
 
-    Stimuli that a draw holds twice make a pair of their own, which says nothing and is left out.
+    Stimuli that a draw holds twice make a pair of their own, which says nothing and is left out;
+    so does a draw of fewer than 3 different ones.
     """
     require_choice("bootstrap", bootstrap, ("stimuli", "subjects", "both"))
     require(draws >= 2, "draws", draws, ">= 2")
@@ -131,14 +138,21 @@ def evaluate(
             stimuli = random.integers(n, size=n)
         if bootstrap != "stimuli":
             who = random.integers(len(theirs), size=len(theirs))
+        if len(np.unique(stimuli)) < 3:
+            means[draw] = np.nan
+            continue
         drawn = compare(_resampled(ours, stimuli), _resampled(theirs[who], stimuli), comparison)
         means[draw] = drawn.mean(1)
     return [
-        Similarity(
-            name, float(row.mean()), float(column.std(ddof=1)), *percentiles(column), subjects=row
-        )
+        Similarity(name, float(row.mean()), _deviation(column), *percentiles(column), subjects=row)
         for name, row, column in zip(models, found, means.T, strict=True)
     ]
+
+
+def _deviation(draws: Array) -> float:
+    """The standard deviation of those that have a value."""
+    known = draws[~np.isnan(draws)]
+    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
 def _resampled(matrices: Array, stimuli: NDArray[np.int64]) -> Array:

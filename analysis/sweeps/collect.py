@@ -14,17 +14,18 @@ from neurosim.sweeps import StudyFolder, read_arrays, read_records
 if TYPE_CHECKING:
     import pandas as pd
 
-# Columns that every table has, after options and metrics.
+# Columns that every table has, after options and metrics, and those of means over seeds.
 STATE = ("status", "error", "seconds", "attempts", "host", "finished", "file")
+SUMMARY = ("mean", "low", "high", "runs")
 
 
 def collect(folder: str | Path) -> pd.DataFrame:
     """One row for every point of a study, also of one that is being swept.
 
     The index is the point's name, the hash of its configuration. Then come its options (those at
-    their default are filled in where any point differs), its metrics, and STATE. A metric that has
-    the name of an option, or either that of a column of STATE, has a dot behind it. `attrs` says
-    which are which.
+    their default are filled in where any point differs; lists are tuples), its metrics, and STATE.
+    A metric that has the name of an option, either that of a column of STATE, or an option that of
+    SUMMARY, has a dot behind it. `attrs` says which are which.
     """
     import pandas as pd
 
@@ -48,7 +49,8 @@ def collect(folder: str | Path) -> pd.DataFrame:
             state[name] += [value] * count
         for name, values in columns.items():
             state[name] += values or [missing[name]] * count
-    options = _renamed(options, STATE)
+    options = {name: [_frozen(v) for v in values] for name, values in options.items()}
+    options = _renamed(options, {*STATE, *SUMMARY})
     metrics = _renamed(metrics, {*options, *STATE})
     table = pd.DataFrame({**options, **metrics, **state}, index=pd.Index(points, name="point"))
     table = table.loc[~table.index.duplicated(keep="last")]  # the last word about a point
@@ -81,6 +83,11 @@ def collect_array(
     return found
 
 
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, by which points can be grouped."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
 def _renamed(columns: dict[str, list[Any]], taken: Collection[str]) -> dict[str, list[Any]]:
     return {f"{name}." if name in taken else name: values for name, values in columns.items()}
 
@@ -93,7 +100,8 @@ def _extend(
     missing: dict[str, Any],
 ) -> None:
     """Add rows to a table of columns, some of which may be new and others be left out."""
-    for name in columns.keys() - table.keys():
-        table[name] = [missing.get(name, np.nan)] * before
+    for name in columns:
+        if name not in table:
+            table[name] = [missing.get(name, np.nan)] * before
     for name, values in table.items():
         values += columns.get(name) or [missing.get(name, np.nan)] * count

@@ -38,10 +38,13 @@ def heat_maps(table: pd.DataFrame, metric: str) -> Figure | None:
         for ax in axes.flat[len(panels) :]:
             ax.axis("off")
         for ax, (values, part) in zip(axes.flat, panels, strict=False):
-            grid = part.pivot_table(index=y, columns=x, values="mean", sort=True)
+            rows, columns = _values(part[y]), _values(part[x])
+            grid = np.full((len(rows), len(columns)), np.nan)
+            for row, column, mean in zip(part[y], part[x], part["mean"], strict=True):
+                grid[rows.index(_given(row)), columns.index(_given(column))] = mean
             image = ax.imshow(grid, origin="lower", aspect="auto", vmin=low, vmax=high)
-            _ticks(ax, "x", grid.columns, x)
-            _ticks(ax, "y", grid.index, y)
+            _ticks(ax, "x", columns, x)
+            _ticks(ax, "y", rows, y)
             ax.set_title(_named(rest, values), fontsize="small")
         figure.colorbar(image, ax=axes.ravel().tolist(), label=metric)  # pyright: ignore
     return figure
@@ -50,7 +53,8 @@ def heat_maps(table: pd.DataFrame, metric: str) -> Figure | None:
 def lines(table: pd.DataFrame, metric: str) -> Figure | None:
     """Mean over seeds with its 95% interval over the number with most values, a line each."""
     names = _by_values(table)
-    x = next((name for name in names if table[name].dtype.kind in "iuf"), None)
+    numbers = (name for name in names if table[name].dtype.kind in "iuf")
+    x = next((name for name in numbers if table[name].notna().all()), None)
     if x is None:
         return None
     rest = [name for name in names if name != x]
@@ -80,14 +84,38 @@ def _by_values(table: pd.DataFrame) -> list[str]:
     return sorted(varying(table), key=lambda name: -len(set(map(str, table[name]))))
 
 
+def _given(value: Any) -> Any:
+    """An option as it was given; in a column of numbers None is NaN."""
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _values(column: Any) -> list[Any]:
+    """The different values of an option in order: none, numbers, all else as text."""
+    found = dict.fromkeys(map(_given, column))
+
+    def place(value: Any) -> tuple[int, float, str]:
+        number = isinstance(value, int | float | np.number)
+        kind = 0 if value is None else 1 if number else 2
+        return kind, float(value) if number else 0.0, str(value)
+
+    return sorted(found, key=place)
+
+
 def _ticks(ax: Axes, axis: str, values: Any, label: str) -> None:
     """At most eight values along an axis."""
     step = -(-len(values) // 8)
-    shown = [f"{v:g}" if isinstance(v, int | float) else str(v) for v in values[::step]]
+    shown = [_shown(value) for value in values[::step]]
     getattr(ax, f"set_{axis}ticks")(range(0, len(values), step), shown)
     getattr(ax, f"set_{axis}label")(label)
 
 
 def _named(names: list[str], values: Any) -> str:
     given = values if isinstance(values, tuple) else (values,)
-    return ", ".join(f"{n} = {v}" for n, v in zip(names, given, strict=True))
+    return ", ".join(f"{n} = {_shown(_given(v))}" for n, v in zip(names, given, strict=True))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}" if number else str(value)

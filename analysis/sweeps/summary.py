@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 SEEDS = ("seed", "seeds")
 NETWORKS = ("network", "variants", "model", "connectivity")  # options that name networks
 USUAL = ("top1", "top1_mean", "variants.top1_mean", "log_inverse_snr")  # metrics to show first
-RISING = ("top1", "top5", "snr", "accuracy", "score")  # the larger, the better
+RISING = (  # the larger, the better
+    "top1", "top5", "snr", "accuracy", "score", "reward", "r2", "correlation", "alignment",
+)  # fmt: skip
 
 
 def complete(table: pd.DataFrame) -> pd.DataFrame:

@@ -24,6 +24,7 @@ class SleepDecay:
     layers: tuple[str, ...]
     decay: Array  # (Z, layers), spread after a sleep / before it
     regrowth: Array  # (Z, layers), spread before a sleep / after the one before; NaN at the first
+    # and where nothing was recorded around the one before
     log_snr_gain: Array  # (Z, layers), what the sleep added to -log inverse_snr
 
 
@@ -38,6 +39,7 @@ def sleep_decay(curves: TrainingCurves) -> SleepDecay:
     regrowth = np.full_like(spread[:, 0], np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         regrowth[1:] = spread[1:, 0] / spread[:-1, 1]
+        regrowth[1:][np.diff(np.flatnonzero(known)) != 1] = np.nan
         decay = spread[:, 1] / spread[:, 0]
         gain = np.log(inverse[:, 0]) - np.log(inverse[:, 1])
     steps = curves.sleeps[known].astype(np.int64)

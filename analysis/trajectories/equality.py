@@ -29,7 +29,10 @@ ROUNDING = 2.0**-90
 
 @dataclass(frozen=True)
 class Equality:
-    """Measures of one layer at one time."""
+    """Measures of one layer at one time.
+
+    The first three are over interior positions, NaN where there are none.
+    """
 
     snr: float
     inverse_snr: float
@@ -71,6 +74,8 @@ def equality(
         around += (whole.count * whole.variance).sum()
         squares += (values**2).sum()
         connections += np.broadcast_to(whole.count, (1, values.shape[1])).sum()
+    if not interior.any():  # nothing is known of none
+        sums[:3] = math.nan
     varies = around > ROUNDING * squares
     return Equality(
         *(sums / width).tolist(),

@@ -174,11 +174,9 @@ def _sums_over_pairs(
             if squared < 0.0:
                 squared = 0.0
             a, b = lengths[centre], lengths[other]
-            cosine = (squared - (a - b) ** 2) / (2.0 * a * b)
-            if cosine < 0.0:
-                cosine = 0.0
-            if cosine > 2.0:
-                cosine = 2.0
+            cosine = np.nan  # a filter of zeros has no direction
+            if a > 0.0 and b > 0.0:
+                cosine = min(max((squared - (a - b) ** 2) / (2.0 * a * b), 0.0), 2.0)
             euclidean = math.sqrt(2.0 * cosine) if unit else math.sqrt(squared)
             if np.isfinite(euclidean):
                 found[0] += euclidean

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from analysis import collect, figures
 from analysis.sweeps import figures as sweep_figures
-from analysis.sweeps.summary import best_points, choose_metric, over_seeds
+from analysis.sweeps.summary import best_points, choose_metric, over_seeds, rises
 from experiments.common.result import Report, refuse_existing, results_folder, table
 from neurosim.files import replacing
 
@@ -40,7 +40,9 @@ def analyze_study(
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [f"{study}: a study of {points.attrs['study']}, {said}", ""]
     lines += [f"{metric}, mean over seeds with 95% intervals:", *shown(means)]
-    lines += ["", "best on validation" if _validated(points) else "best", *shown(best)]
+    which = "highest" if rises(metric) else "lowest"
+    where = " on validation" if _validated(points) else ""
+    lines += ["", f"best{where}, by the {which} {metric}", *shown(best)]
     values = {"metric": metric, "points": counts, "means": means.to_dict("records"),
               "best": best.to_dict("records")}  # fmt: skip
     return Report(name, folder, drawn, lines, values, table=path)

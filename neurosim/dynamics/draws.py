@@ -8,6 +8,7 @@ from neurosim.dynamics.arrays import Array
 from neurosim.errors import require
 
 Seed = int | np.random.SeedSequence
+NOISE = 1  # inputs of the same seed have keys of their block alone
 
 
 def child_generator(seed: Seed, *key: int) -> np.random.Generator:
@@ -37,7 +38,7 @@ class NeuronNoise:
         """The noise of one presentation, (N, D)."""
         index, offset = divmod(presentation, self.block)
         if index != self._index:
-            generator = child_generator(self.seed, index)
+            generator = child_generator(self.seed, NOISE, index)
             self._index = index
             self._values = self.sigma * generator.standard_normal((self.block, *self.shape))
         return self._values[offset]

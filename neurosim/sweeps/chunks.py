@@ -38,19 +38,35 @@ def as_result(returned: Any) -> Result:
     """What a run returned, in metrics and arrays; nested names are joined by dots."""
     require(isinstance(returned, Mapping), "what a run returns", returned, "a mapping of names")
     result = Result({}, {})
-    for name, value in _leaves(returned):
+    leaves = _leaves(returned)
+    _check_names([name for name, _ in leaves])
+    for name, value in leaves:
         plain = value.item() if isinstance(value, np.generic) else value
-        if plain is None or isinstance(plain, bool | int | float | str):
-            result.metrics[name] = np.nan if plain is None else plain
-            continue
         array = np.asarray(plain)
-        if array.dtype.kind not in "biufc":
-            raise InvalidArgument(f"{name!r} must be numbers, text or an array, got {value!r}")
-        if array.ndim:
+        if plain is None or isinstance(plain, bool | float | str):
+            result.metrics[name] = np.nan if plain is None else plain
+        elif isinstance(plain, int):
+            fits = -(2**63) <= plain < 2**63
+            require(fits, repr(name), plain, "a number of 64 bits")
+            result.metrics[name] = plain
+        elif array.dtype.kind in "biuf" and not array.ndim:
+            result.metrics[name] = array.item()
+        elif array.dtype.kind in "biufc" and array.ndim:
             result.arrays[name] = array
         else:
-            result.metrics[name] = array.item()
+            raise InvalidArgument(f"{name!r} must be numbers, text or an array, got {value!r}")
     return result
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse what cannot be stored side by side in one file."""
+    for name in names:
+        parts = name.split("/")
+        require("" not in parts and "." not in parts, "the name of a result", name, "not empty")
+        require(names.count(name) == 1, "the name of a result", name, "there once")
+        above = next((n for n in names if name.startswith(f"{n}/")), None)
+        if above is not None:
+            raise InvalidArgument(f"results cannot be called both {above!r} and {name!r}")
 
 
 def _leaves(values: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:

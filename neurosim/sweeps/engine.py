@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,9 @@ class Engine:
             yield from self._lost_batch(points, said(error))
         else:
             self.batches.learn(outcome.seconds)
-            yield from outcome.records
+            for record in outcome.records:
+                tries = [self._tries[key] + 1 for key in record.points]
+                yield replace(record, attempts=tries) if max(tries) > 1 else record
             yield from self._failed(outcome.failed)
 
     def _result(self, future: Future) -> Outcome:

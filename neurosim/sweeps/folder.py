@@ -87,7 +87,7 @@ class StudyFolder:
             )
         theirs, ours = about["defaults"], json.loads(json.dumps(dict(usual)))
         for name in sorted(theirs.keys() | ours.keys()):
-            if theirs.get(name) != ours.get(name):
+            if json.dumps(theirs.get(name)) != json.dumps(ours.get(name)):  # NaN is NaN
                 raise InvalidArgument(
                     f"--out must be a folder with today's defaults, but in {str(self.path)!r} "
                     f"{name} is {theirs.get(name)!r}, and now {ours.get(name)!r}: choose another"

@@ -6,6 +6,7 @@ JSON has them: a tuple of one is its only value, a path is text.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
@@ -83,11 +84,19 @@ def arguments(function: Callable[..., Any], config: Mapping[str, Any]) -> dict[s
 
 def defaults(options: Mapping[str, Option]) -> Config:
     """The default of every option that has one, as JSON has it."""
-    return {
-        name: _plain(option.default)
-        for name, option in options.items()
-        if option.default is not REQUIRED
-    }
+    found = {}
+    for name, option in options.items():
+        if option.default is REQUIRED:
+            continue
+        found[name] = _plain(option.default)
+        try:
+            json.dumps(found[name])
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(
+                f"the default of {name} must be numbers, text or lists of them, with which a study "
+                f"can be written down, got {option.default!r}"
+            ) from error
+    return found
 
 
 def find_option(name: str, options: Mapping[str, Option], what: str = "--grid key") -> Option:

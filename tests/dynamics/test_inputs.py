@@ -128,3 +128,10 @@ def test_noise_is_independent_across_neurons_and_presentations() -> None:
     assert abs((draws[:, 0] * draws[:, 1]).mean()) < 0.05
     assert abs((draws[1:] * draws[:-1]).mean()) < 0.01
     np.testing.assert_array_equal(NeuronNoise(3, 50, 4, 2.0).at(2999) / 2, draws[2999])
+
+
+def test_noise_is_not_the_inputs_of_the_same_seed() -> None:
+    shown = Gaussian(4, 3000, seed=3).array()
+    noise = NeuronNoise(3, 1, 4, 1.0)
+    draws = np.stack([noise.at(k)[0] for k in range(3000)])
+    assert abs(np.corrcoef(shown.ravel(), draws.ravel())[0, 1]) < 0.05

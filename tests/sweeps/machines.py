@@ -48,6 +48,20 @@ def die_at_three(scale: int) -> dict[str, Any]:
     return {"scale": scale}
 
 
+ODD = {
+    "complex": {"x": 1j},
+    "large": {"x": 2**70},
+    "below": {"loss": 1.0, "loss/train": 2.0},
+    "nameless": {"": 1.0},
+    "twice": {"a": {"b": 1.0}, "a.b": 2.0},
+}
+
+
+def odd(kind: str) -> dict[str, Any]:
+    """Results that have no place in a file."""
+    return ODD.get(kind, {"x": 1.0, "loss/train": 2})
+
+
 def fail_once(scale: int, marks: str) -> dict[str, Any]:
     """Raise at the first try only."""
     mark = Path(marks) / str(scale)

@@ -14,8 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.sweeps import collect
-from analysis.sweeps import figures as sweep_figures
-from analysis.sweeps.summary import best_points, over_seeds
 from experiments.commands.studies.find import OWN, find_study
 from experiments.common.registry import EXPERIMENTS
 from neurosim.errors import InvalidArgument, RunFileError
@@ -165,35 +163,6 @@ def test_a_small_experiment_runs_as_a_point(tmp_path: Path) -> None:
     assert str(again) == str(found)
 
 
-def test_means_intervals_and_the_best_point(tmp_path: Path) -> None:
-    home = StudyFolder.create(tmp_path / "s", "train", {})
-    index = IndexWriter(home.index)
-    rows = [
-        ({"connectivity": c, "lr": lr, "seed": seed}, base + 0.01 * seed)
-        for c, lr, base in (("conv", 0.1, 0.8), ("conv", 0.01, 0.9), ("local", 0.1, 0.6),
-                            ("local", 0.01, 0.4))
-        for seed in range(3)
-    ]  # fmt: skip
-    for number, (config, value) in enumerate(rows):
-        index.append(Record(COMPLETE, [str(number)], config, {}, metrics={"top1": [value]}))
-    index.append(Record(FAILED, ["f"], {"connectivity": "conv", "lr": 0.5, "seed": 0}, {}))
-    index.close()
-    table = collect(home.path)
-    means = over_seeds(table, "top1").set_index(["connectivity", "lr"])
-    row = means.loc[("conv", 0.1)]
-    assert row["mean"] == pytest.approx(0.81)
-    # 0.80, 0.81, 0.82: standard error 0.01 / sqrt 3, t of 2 degrees of freedom 4.3027
-    assert row["high"] - row["mean"] == pytest.approx(4.30265 * 0.01 / 3**0.5, rel=1e-4)
-    best = best_points(table, "top1").set_index("connectivity")["lr"]
-    assert best.to_dict() == {"conv": 0.01, "local": 0.1}
-    worst = best_points(table.rename(columns={"top1": "test_loss"}), "test_loss")
-    assert worst.set_index("connectivity")["lr"].to_dict() == {"conv": 0.1, "local": 0.01}
-    assert sweep_figures.heat_maps(table, "top1") is not None
-    drawn = sweep_figures.lines(table, "top1")
-    assert drawn is not None
-    assert len(drawn.axes[0].lines) == 2
-
-
 def test_refused() -> None:
     options = options_of(command)
     for words, message in {
@@ -211,6 +180,18 @@ def test_refused() -> None:
         InvalidArgument, match=r"--seeds must be a number of seeds, >= 1, got \[1, 2\]"
     ):
         build_grid("c", options, {}, seeds=[1, 2])
+
+
+def test_defaults_that_are_not_equal_to_themselves(tmp_path: Path) -> None:
+    def run(a: int, level: float = float("nan"), f: object = None) -> None: ...
+
+    for _ in range(2):
+        StudyFolder.create(tmp_path / "s", "s", build_grid("s", options_of(run), {"a": 1}).defaults)
+
+    def other(a: int, f: object = np.tanh) -> None: ...
+
+    with pytest.raises(InvalidArgument, match="the default of f must be numbers, text or lists"):
+        build_grid("s", options_of(other), {"a": 1})
 
 
 def test_arrays_are_values() -> None:

@@ -182,6 +182,21 @@ def test_one_that_fails_does_not_stop_the_others(
             retries=retries, quiet=True,
         )  # fmt: skip
         assert once.completed == completed
+    assert collect(tmp_path / "r1")["attempts"].tolist() == [2] * 4
+
+
+def test_results_that_cannot_be_stored_are_their_points_failure(
+    cluster: machines.Machines, tmp_path: Path
+) -> None:
+    grid = {"kind": [*machines.ODD, "fine"]}
+    for _ in range(2):  # nothing is left behind that would be in the way
+        swept = neurosim.sweep(
+            machines.odd, grid, tmp_path / "s", where=cluster.address, quiet=True
+        )
+        assert len(swept.failed) == len(machines.ODD)
+    table = collect(tmp_path / "s")
+    assert table[table.status == "complete"]["kind"].tolist() == ["fine"]
+    assert table[table.status == "failed"]["error"].str.startswith("InvalidArgument").all()
 
 
 def test_a_machine_that_cannot_claim_its_gpu_is_what_failed(

@@ -10,8 +10,8 @@ import scipy.stats
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
-from analysis.benchmark.crossvalidation import Splits, predictivity
-from analysis.benchmark.regression import Pls, Ridge
+from analysis.benchmark.crossvalidation import Splits, cross_validate, predictivity
+from analysis.benchmark.regression import Pls, Ridge, gram
 from analysis.statistics import Estimate, pearson
 from neurosim.errors import InvalidArgument
 
@@ -99,6 +99,19 @@ def test_interval_covers_what_other_neurons_would_give() -> None:
         )
     ]
     assert 0.88 <= np.mean(held) <= 0.99
+
+
+def test_neuroids_that_rarely_respond_count_where_they_do() -> None:
+    """Those constant in the half that a model is scored on are no reason to score nothing."""
+    random = np.random.default_rng(5)
+    x, y = random.standard_normal((40, 5)), random.standard_normal((40, 3))
+    sparse = np.hstack([y, np.zeros((40, 1))])
+    found, whole = (cross_validate(gram(x), responses, Ridge()) for responses in (sparse, y))
+    np.testing.assert_array_equal(found.values[:, :3], whole.values)
+    assert np.isnan(found.values[:, 3]).all()
+    assert found.mean == whole.mean
+    with pytest.raises(InvalidArgument, match=r"neuroid 0 \(and 2 more\) is constant"):
+        cross_validate(gram(x), np.ones((40, 3)), Ridge())
 
 
 @pytest.mark.parametrize(

@@ -177,11 +177,25 @@ def test_networks_and_pixels(tmp_path: Path) -> None:
     again = score([network, pixels(4)], benchmark, settings=RIDGE, folder=str(tmp_path))
     assert again == first
     assert Network("net", module, "3", View((4, 4))).layers == ("3",)  # type: ignore[arg-type]
+    # Of other layers, or weights: nothing that is there is taken for them, or in the way.
+    with torch.no_grad():
+        module[0].weight.mul_(-1)
+    changed = score([Network("net", module, ("0", "2"), View((4, 4)))], benchmark, settings=RIDGE,
+                    folder=tmp_path)  # fmt: skip
+    assert [s.raw for s in changed] != [s.raw for s in first[: len(changed)]]
     (only,) = score([network], Benchmark("IT", benchmark.stimuli, {"IT": benchmark.measured["IT"]}),
                     layers="1", settings=RIDGE)  # fmt: skip
     assert only.layer == "1"
     with pytest.raises(InvalidArgument, match="got 'l'; the nearest is"):
         Network("net", module, ("l",), View())
+
+
+def test_a_stimulus_without_dissimilarities_is_named_by_its_own_number() -> None:
+    benchmark, sources = brain()
+    features = sources[0].copy()
+    features[3] = 1
+    with pytest.raises(InvalidArgument, match=r"x, layer .a.: patterns .* stimulus 3 is constant"):
+        score([Features("x", {"a": features})], benchmark, settings=Scoring(metric="rdm"))
 
 
 def test_lists_are_arrays_too() -> None:

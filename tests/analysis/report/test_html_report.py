@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from analysis.report import pictures
 from analysis.report.charts import MOST_POINTS, Chart, Line, chart, thinned, ticks
 from analysis.report.markup import Markup, element, listed
 from analysis.report.pictures import MOST_POSITIONS
@@ -190,6 +191,18 @@ def test_for_keyboards_and_phones(folder: Path, tmp_path: Path) -> None:
     text = "".join(page.texts("style"))
     assert "prefers-color-scheme: dark" in text
     assert "focus-visible" in text
+
+
+def test_pictures_of_a_run_that_diverged() -> None:
+    """What is not finite is blank; the rest is shown as ever."""
+    filters = np.random.default_rng(0).normal(size=(2, 2, 3, 3, 1))
+    broken = filters.copy()
+    broken[1, 1, 0, 0] = np.nan
+    limit = pictures.full_colour(np.stack([filters, broken]))
+    assert limit == pytest.approx(np.abs(filters).max(), rel=0.1)
+    whole, found = (pictures._tiled(frame, limit) for frame in (filters, broken))
+    assert (whole != found).sum() == 1
+    assert pictures.full_colour(np.full((1, 2), np.nan)) == 1
 
 
 def test_pictures_show_the_weights(tmp_path: Path) -> None:

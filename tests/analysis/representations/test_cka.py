@@ -111,6 +111,8 @@ def test_unbiased_is_right_on_average_where_the_plain_one_is_not() -> None:
     [
         (np.ones((10, 3)), np.ones((9, 3)), "same stimuli, got 10 and 9"),
         (np.ones((10, 3)), np.eye(10), "must vary over stimuli"),
+        (np.full((10, 3), 0.1), np.random.default_rng(0).normal(size=(10, 4)), "must vary over"),
+        (np.full((10, 3), 0.7, np.float32), np.eye(10), "must vary over stimuli"),
         (np.eye(3), np.eye(3), "at least 4"),
         (np.full((10, 3), np.nan), np.eye(10), "x must be finite"),
         (np.ones(10), np.eye(10), "x must be a matrix"),

@@ -107,6 +107,14 @@ def test_bootstrap_agrees_with_rsatoolbox() -> None:
     assert found.error == pytest.approx(float(np.nanstd(expected.evaluations)), rel=0.25)
 
 
+@pytest.mark.parametrize("comparison", ["spearman", "pearson", "kendall", "tau-a"])
+def test_draws_of_too_few_stimuli_are_left_out(comparison: str) -> None:
+    random = np.random.default_rng(0)
+    matrix, *theirs = (dissimilarities(random.normal(size=(4, 9))) for _ in range(3))
+    (found,) = evaluate({"m": matrix}, np.array(theirs), comparison, draws=200)
+    assert np.isfinite([found.mean, found.error, found.low, found.high]).all()
+
+
 def test_bootstrap_tells_models_apart_and_repeats() -> None:
     true, theirs = subjects(0.4, 6)
     models = {"true": true, "other": dissimilarities(patterns(9))}

@@ -142,6 +142,20 @@ def test_equal_what_training_records() -> None:
     np.testing.assert_allclose([found.euclidean, found.cosine], recorded.T, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("normalisation", ["layer", "position"])
+def test_a_filter_of_zeros_has_no_direction(dtype: str, normalisation: str) -> None:
+    """Also among filters with a mean, from which distances are computed."""
+    filters = np.random.default_rng(0).normal(0.5, 1, (3, 3, 7)).astype(dtype)
+    filters[0, 0] = 0
+    found = filter_distances(filters, (1,), normalisation)
+    centre, *others = filters[1, 1], *filters.reshape(9, 7)[[1, 2, 3, 5, 6, 7, 8]]
+    angles = [cosine(centre.astype(float), other.astype(float)) for other in others]
+    assert found.cosine[0] == pytest.approx(np.mean(angles), abs=1e-6)
+    if normalisation == "position":
+        assert found.euclidean[0] == pytest.approx(np.mean(np.sqrt(2 * np.array(angles))), abs=1e-6)
+
+
 def test_small_maps_and_zeros() -> None:
     found = filter_distances(np.ones((4, 9, 2)), [1, 2])
     assert found.euclidean[0] == 0

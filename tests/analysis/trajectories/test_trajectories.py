@@ -164,6 +164,14 @@ def test_variance_explained_by_grids() -> None:
     assert (nothing.convolution_distance, nothing.snr, nothing.norm) == (0, 0, 0)
 
 
+def test_of_a_layer_without_interior_positions_nothing_is_known_there() -> None:
+    filters = np.random.default_rng(0).normal(size=(4, 18))
+    found = equality(filters, np.zeros(4, int), np.zeros(4, bool))
+    assert np.isnan([found.snr, found.inverse_snr, found.mean_to_std]).all()
+    assert found.grid_snr > 0
+    assert found.norm == pytest.approx(np.linalg.norm(filters))
+
+
 def test_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     filters = np.random.default_rng(0).normal(size=(12, 30))
     grid, interior = np.arange(12) % 3, np.arange(12) > 2
@@ -340,7 +348,8 @@ def test_decay_by_hand(run_file: Path) -> None:
     found = sleep_decay(curves)
     assert found.steps.tolist() == [1, 2, 4]
     assert found.decay[:, 0].tolist() == [0.25, 0.5, 0.5]
-    assert found.regrowth[1:, 0].tolist() == [2, 3]
+    assert np.isnan(found.regrowth[[0, 2], 0]).all()  # of the sleep before nothing is known
+    assert found.regrowth[1, 0] == 2
     assert found.log_snr_gain[:, 0] == pytest.approx(2 * np.log([4, 2, 2]))
 
 
