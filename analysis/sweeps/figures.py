@@ -54,7 +54,7 @@ def lines(table: pd.DataFrame, metric: str) -> Figure | None:
     """Mean over seeds with its 95% interval over the number with most values, a line each."""
     names = _by_values(table)
     numbers = (name for name in names if table[name].dtype.kind in "iuf")
-    x = next((name for name in numbers if table[name].notna().all()), None)
+    x = next((name for name in numbers if not any(map(_is_missing, table[name]))), None)
     if x is None:
         return None
     rest = [name for name in names if name != x]
@@ -84,9 +84,14 @@ def _by_values(table: pd.DataFrame) -> list[str]:
     return sorted(varying(table), key=lambda name: -len(set(map(str, table[name]))))
 
 
+def _is_missing(value: Any) -> bool:
+    """In a column of numbers None is NaN."""
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
 def _given(value: Any) -> Any:
-    """An option as it was given; in a column of numbers None is NaN."""
-    return None if isinstance(value, float) and np.isnan(value) else value
+    """An option as it was given."""
+    return None if _is_missing(value) else value
 
 
 def _values(column: Any) -> list[Any]:

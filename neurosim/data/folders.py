@@ -57,7 +57,11 @@ def image_folder(name: str, folder: Path, size: int | None, resize: int | None) 
     if "train" not in parts or len(parts) < 2:
         found = ", ".join(parts) or "none of them"
         raise DataError(f"{folder} must have the folders train and test or val, got {found}")
-    classes = sorted(entry.name for entry in os.scandir(folder / "train") if entry.is_dir())
+    classes = sorted(
+        entry.name
+        for entry in os.scandir(folder / "train")
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
     train, test = (_labelled(folder, part, classes) for part in parts[:2])
     if size is None:
         tree = folder_tree(folder)

@@ -5,7 +5,7 @@ Nothing is remembered between batches, so a run that stopped within an epoch goe
 takes its own rows of them. Random numbers are drawn on the CPU and once per epoch, so that
 batches do not depend on the device, and making one never waits for it. Only what a distortion
 draws, which may be a number for every pixel, comes from the device, from a generator of the
-batch's own.
+process's own for every batch.
 """
 
 from __future__ import annotations

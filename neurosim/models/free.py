@@ -43,7 +43,8 @@ def free(
 ) -> nn.Sequential:
     """Three valid layers with ReLU, 1,024 hidden neurons, a classifier: a CNN or an FCN.
 
-    Weights are Xavier-uniform, biases zero; free layers have one per position, as published.
+    Weights are Xavier-uniform, biases zero; free layers have one per position, as published. Banks
+    of low-rank layers are drawn as `LowRankLocal2d` draws them, He-uniform.
 
     Args:
         plan: kernels, channels and strides: those for MNIST or those for CIFAR.

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neurosim.errors import InvalidArgument
+from neurosim.errors import InvalidArgument, require
 from neurosim.nn.dense import Dense, UnitNorm, local_weight, localised_geometry
 
 TOGETHER = 4096  # units that are placed at once: the effort grows with the cube of their number
@@ -49,11 +49,21 @@ def arrange(layer: Dense, norm: UnitNorm | None, after: nn.Linear) -> Tensor:
     (exactly for up to 4,096 units, else within as large groups of channels). Units of one place
     are then given to channels so that filters of a channel resemble each other (`_channels`).
     """
+    _check_units(layer.out_features, norm, after)
     of = assign(covered(layer), layer.output_shape[0])
     _permute(of, layer, norm, after)
     order = _channels(layer)
     _permute(order, layer, norm, after)
     return of[order]
+
+
+def _check_units(units: int, norm: UnitNorm | None, after: nn.Linear) -> None:
+    """Refuse layers that do not read these units and no others."""
+    read = after.in_features
+    require(read == units, "after.in_features", read, f"{units}, the layer's units")
+    if norm is not None:
+        own = norm.num_features
+        require(own == units, "norm.num_features", own, f"{units}, the layer's units")
 
 
 def assign(places: Tensor, channels: int) -> Tensor:

@@ -189,8 +189,10 @@ def unconnected(layer: nn.Module, input_size: Size | None = None) -> int:
     convolution with absent weights only.
     """
     inputs: Any = getattr(layer, "present_inputs", None)
+    weight: Any = getattr(layer, "weight", None)
+    kind = type(layer).__name__
+    require(isinstance(weight, Tensor), "layer", kind, "one with a weight to count inputs by")
     shape = _input_shape(layer, input_size) if inputs is None else inputs.shape
-    weight: Any = layer.weight
     ones = {"weight": torch.ones_like(weight)}  # then a neuron's output counts its inputs
     if layer.bias is not None:
         ones["bias"] = torch.zeros_like(layer.bias)  # type: ignore[arg-type]

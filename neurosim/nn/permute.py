@@ -25,8 +25,15 @@ class PermutePixels(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
         """(N, C, *size) -> (N, C, *size)."""
+        self._check(input)
         return input.flatten(2)[..., self.order].unflatten(2, self.size)
 
     def undo(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
         """What `forward` was given, from what it returned."""
+        self._check(input)
         return input.flatten(2)[..., self.order.argsort()].unflatten(2, self.size)
+
+    def _check(self, images: Tensor) -> None:
+        fits = tuple(images.shape[2:]) == self.size
+        shape = f"of shape (N, C, {', '.join(map(str, self.size))})"
+        require(fits, "input of PermutePixels", tuple(images.shape), shape)

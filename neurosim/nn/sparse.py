@@ -52,11 +52,14 @@ class SparseLinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The matrix in torch's own sparse form, over the same memory."""
+        return self._matrix(self.values)
+
+    def _matrix(self, values: Tensor) -> Tensor:
         size = (self.out_features, self.in_features)
         with warnings.catch_warnings():  # torch calls its sparse forms a prototype, once
             warnings.simplefilter("ignore", UserWarning)
             return torch.sparse_csr_tensor(
-                self.starts, self.columns, self.values, size, check_invariants=False
+                self.starts, self.columns, values, size, check_invariants=False
             )
 
     @property
@@ -65,11 +68,16 @@ class SparseLinear(nn.Module):
         return sum(buffer.nbytes for buffer in self.buffers())
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
-        """(N, inputs) -> (N, outputs), with `Dense`'s shapes if it was one."""
+        """(N, inputs) -> (N, outputs), with `Dense`'s shapes if it was one.
+
+        In half precision, too, sums are in single: torch has no other sparse products there.
+        """
         x = input if self.input_shape is None else input.flatten(1)
         flat = x.reshape(-1, self.in_features)
-        y = (self.weight @ flat.T.contiguous()).T
-        y = y if self.bias is None else y + self.bias
+        kind = torch.promote_types(self.values.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            y = (self._matrix(self.values.to(kind)) @ flat.to(kind).T.contiguous()).T
+            y = (y if self.bias is None else y + self.bias).to(x.dtype)
         y = y.reshape(*x.shape[:-1], self.out_features)
         return y if self.output_shape is None else y.unflatten(1, self.output_shape)
 

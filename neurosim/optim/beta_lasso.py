@@ -65,6 +65,15 @@ class BetaLasso(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, or a pickled one, begins with; it warns of empty layers again."""
+        return {**super().__getstate__(), "backend": self.backend}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__.setdefault("_steps", Counter())
+        self.__dict__.setdefault("_told", set())
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with numbers of their own or the defaults."""
         group = {**self.defaults, **param_group}

@@ -10,18 +10,21 @@ from torch import Tensor, nn
 
 from neurosim.errors import require
 
+NORMS = (nn.LayerNorm, nn.RMSNorm)  # which may have a number for every position of a map
+
 
 def layer_weights(model: nn.Module) -> dict[str, Tensor]:
     """Weights of linear, convolutional and locally connected layers, by the layer's name.
 
     Biases, also those with a value for every position, and parameters of normalisation are not
-    among them.
+    among them. A weight that several layers share is the first one's.
     """
-    return {
-        name or "layer": weight
-        for name, module in model.named_modules()
-        if isinstance(weight := module._parameters.get("weight"), Tensor) and weight.ndim >= 2
-    }
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        if weight is not None and weight.ndim >= 2 and not isinstance(module, NORMS):
+            found.setdefault(id(weight), (name or "layer", weight))
+    return dict(found.values())
 
 
 def lasso_groups(

@@ -33,6 +33,8 @@ def step(weights: Tensors, gradients: Tensors, momenta: Tensors | None, by: Upda
             [a.numpy() for a in arrays if a is not None],
             by,
         )
+        for changed in (theta, *([] if m is None else [m])):  # torch has not seen it
+            torch.autograd.graph.increment_version(changed)
 
 
 def _in_parts(kernel: Callable[..., None], arrays: list[Values], by: Update) -> None:

@@ -102,6 +102,10 @@ class Circuit:
         known = _KnownRate(rate, hashlib.sha256(rates.tobytes()).hexdigest())
         return replace(self, plasticity=replace(self.plasticity, rate=known))
 
+    def check(self, patterns: Source, shape: TileShape, noise: float) -> None:
+        """Refuse patterns that do not fit, and what is not stable."""
+        self._plasticity(patterns.streams(shape, self.presentations, 0), shape, noise)
+
     def step(
         self,
         weights: Tensor,

@@ -11,6 +11,8 @@ Dilations that have a divisor in common with k spread d tiles over k d pixels,
 
     a = (h s - pad) mod (k d),    e(h, i) = (a div d + i) mod k,    grid period k d / gcd(k d, s)
 
+so that those with the same a div d, but another a, see the same without sharing.
+
 Indexed by e instead of i, in the torus frame, the weights of all positions see the same vector,
 whatever their grid.
 """

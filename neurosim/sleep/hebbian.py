@@ -59,6 +59,10 @@ class Hebbian:
         """The sleep as a matrix: deviations follow Eq. 4, the mean stays."""
         return _operator(self, patterns, shape, draw)
 
+    def check(self, patterns: Source, shape: TileShape, noise: float) -> None:
+        """Refuse patterns that do not fit; what noise does to stability only the sleep shows."""
+        patterns.streams(shape, self.tiles, 0)
+
     def step(
         self,
         weights: Tensor,

@@ -78,6 +78,14 @@ class Layerwise:
         require_count("sleep.redraw", self.redraw, optional=True)
 
     @torch.no_grad()
+    def check(self, model: nn.Module, patterns: Source) -> None:
+        """Refuse a model through whose layers one pattern does not pass."""
+        with exact_products(), listening(model):
+            layers = self._layers(model, next(self.images(model, patterns)))
+        for name, layer in layers.items():
+            refuse_absent(layer, name, self)
+
+    @torch.no_grad()
     def apply(
         self,
         model: nn.Module,

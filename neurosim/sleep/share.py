@@ -130,12 +130,17 @@ class Sleep:
         check_weights(model)
         for name, layer in low_rank_layers(model).items():
             check_low_rank(layer, name, self)
+        if isinstance(self.mechanism, Layerwise) and local_layers(model):
+            self.mechanism.check(model, self._patterns(""))
         for name, layer in local_layers(model).items():
             if isinstance(self.mechanism, Hebbian | Circuit):
                 refuse_absent(layer, name, self.mechanism)
-                if self.noise == 0:
-                    with _naming(name):
-                        self.mechanism.operator(self._patterns(name), _shape(layer))
+                with _naming(name):
+                    patterns, shape = self._patterns(name), _shape(layer)
+                    if self.noise == 0:
+                        self.mechanism.operator(patterns, shape)
+                    else:
+                        self.mechanism.check(patterns, shape, self.noise)
 
     @contextmanager
     def _homeostasis(self, layer: LocallyConnected) -> Iterator[None]:

@@ -40,7 +40,8 @@ class Place:
     @property
     def checkpoints(self) -> Checkpoints:
         """The folder beside the run file."""
-        return Checkpoints(self.run_file.with_suffix(".checkpoints"), self.keep)
+        name = self.run_file.name.removesuffix(".h5")  # what else has a dot is a name: lr0.1
+        return Checkpoints(self.run_file.with_name(f"{name}.checkpoints"), self.keep)
 
 
 @dataclass(frozen=True)

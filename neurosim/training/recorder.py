@@ -231,5 +231,7 @@ def _weighted(model: nn.Module) -> dict[str, Any]:
     return {
         name or "layer": module
         for name, module in model.named_modules()
-        if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim >= 2
+        if isinstance(weight := getattr(module, "weight", None), Tensor)
+        and weight.ndim >= 2
+        and weight.layout is torch.strided
     }

@@ -87,3 +87,14 @@ def test_covered_is_the_weight_in_every_field() -> None:
         columns = slice(max(0, 2 * column - 1), 2 * column + 2)
         expected = weight[..., rows, columns].sum((1, 2, 3)).float()
         torch.testing.assert_close(found[:, place], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_only_layers_that_read_the_units_and_no_others_follow() -> None:
+    dense, _, _ = scrambled()
+    before = dense.conv1.weight.detach().clone()
+    units = dense.conv1.out_features
+    with pytest.raises(InvalidArgument, match=f"after.in_features must be {units}, the layer's"):
+        arrange(dense.conv1, dense.norm1, nn.Linear(2 * units, 3))
+    with pytest.raises(InvalidArgument, match=f"norm.num_features must be {units}, the layer's"):
+        arrange(dense.conv1, nn.BatchNorm1d(3), dense.linear2)
+    assert torch.equal(dense.conv1.weight, before)

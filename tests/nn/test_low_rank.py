@@ -364,3 +364,17 @@ def test_gradients_of_many_parts_are_rounded_once(
     assert combining.grad is not None
     assert torch.equal(bases.grad, torch.full_like(bases, parts))
     assert torch.equal(combining.grad, torch.full_like(combining, images))
+
+
+@pytest.mark.parametrize("form", ["auto", "naive", "wide", "local"])
+@pytest.mark.parametrize("dependent", [False, True])
+def test_no_images(form: str, dependent: bool) -> None:
+    if dependent and form == "local":
+        return
+    made = LowRankLocal2d(2, 3, 3, (6, 5), 4, input_dependent=dependent, form=form)
+    x = torch.zeros(0, 2, 6, 5, requires_grad=True)
+    y = made(x)
+    assert y.shape == (0, 3, 4, 3)
+    y.sum().backward()
+    assert x.grad is not None
+    assert all(p.grad is None or not p.grad.any() for p in made.parameters())

@@ -23,3 +23,11 @@ def test_pixels_are_permuted_alike_and_back() -> None:
 def test_size() -> None:
     with pytest.raises(InvalidArgument, match="size must be sizes >= 1"):
         PermutePixels(())
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 1, 3, 4), (4, 4)])
+def test_images_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
+    permute = PermutePixels((4, 4))
+    for call in (permute, permute.undo):
+        with pytest.raises(InvalidArgument, match=r"must be of shape \(N, C, 4, 4\), got"):
+            call(torch.zeros(shape))

@@ -138,3 +138,12 @@ def test_low_rank_forward_mode(kind: str) -> None:
         layer.form = kind
         with pytest.raises(InvalidArgument, match=f'form "{kind}" is unknown to torch.func'):
             torch.func.jvp(layer, (x.detach(),), (v,))
+
+
+@pytest.mark.parametrize("how", [{}, {"input_dependent": True}])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_low_rank_layers_of_many_examples(rank: int, how: dict[str, bool]) -> None:
+    layer = LowRankLocal2d(2, 3, 3, (6, 5), rank, padding=1, **how)
+    x = torch.randn(4, 2, 6, 5)
+    found = torch.func.vmap(lambda one: layer(one[None])[0])(x)
+    torch.testing.assert_close(found, layer(x), atol=1e-5, rtol=1e-5)

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -436,3 +438,47 @@ def test_layers_left_without_weights_are_told_of_once(form: str) -> None:
         warnings.simplefilter("error")
         for _ in range(101):
             optimizer.step()
+
+
+def test_a_weight_that_two_layers_share_moves_once() -> None:
+    first, second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+    second.weight = first.weight
+    groups = lasso_groups(nn.Sequential(first, second), 0.0, first=0.1)
+    assert [(len(g["params"]), g["l1"]) for g in groups] == [(1, 0.1)]
+
+
+def test_normalisation_of_maps_is_not_penalised() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.LayerNorm([2, 4, 4]), nn.RMSNorm([2, 4, 4]))
+    weights, rest = lasso_groups(model, 0.5)
+    assert [p.shape for p in weights["params"]] == [model[0].weight.shape]
+    assert len(rest["params"]) == 4
+    assert rest["l1"] == 0
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("form", FORMS)
+def test_torch_knows_what_a_step_has_changed(form: str, momentum: float) -> None:
+    """A graph that needs the weights of before is refused, not answered with those of after."""
+    layer = nn.Linear(4, 4)
+    optimizer = BetaLasso(layer.parameters(), 0.1, 0.0, momentum=momentum, backend=form)
+    x = torch.randn(2, 4, requires_grad=True)
+    loss = layer(x).sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_go_on(how) -> None:
+    layer = nn.Linear(4, 4)
+    optimizer = BetaLasso(layer.parameters(), 0.1, 0.1, momentum=0.9, backend="foreach")
+    for own in (optimizer, how(optimizer)):
+        assert own.backend == "foreach"
+        (group,) = own.param_groups
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+        own.step()
+    ours, theirs = (o.param_groups[0]["params"][0] for o in (optimizer, own))
+    assert ours is not theirs
+    assert torch.equal(ours, theirs)

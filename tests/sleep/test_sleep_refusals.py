@@ -14,7 +14,18 @@ from torch import nn
 
 from neurosim.dynamics import Gaussian, InstantResponse, Plasticity, RateCircuit, transfer
 from neurosim.errors import InvalidArgument, StabilityError
-from neurosim.sleep import Circuit, Hebbian, Patterns, Sleep, frame_of, layer_statistics, share
+from neurosim.models import resnet20
+from neurosim.nn.masked import sever_weights
+from neurosim.sleep import (
+    Circuit,
+    Hebbian,
+    Layerwise,
+    Patterns,
+    Sleep,
+    frame_of,
+    layer_statistics,
+    share,
+)
 from neurosim.sleep.operator import largest_singular_value
 
 # Stability
@@ -126,3 +137,22 @@ def test_bad_input() -> None:
     with pytest.raises(InvalidArgument, match="border must be one of"):
         frame_of(layer, "shared")  # type: ignore[arg-type]
     assert math.isnan(Circuit(InstantResponse()).minutes)
+
+
+def test_layerwise_and_noisy_sleeps_are_checked_before_training() -> None:
+    network = resnet20(connectivity="local", input_size=8)
+    with pytest.raises(
+        InvalidArgument, match="must have the kernel size and dilation of"
+    ):
+        Sleep(Layerwise(steps=2)).check(network)
+    layer = layer_of((3, 3), 4, 2, kernel_size=3, padding=1)
+    severed = sever_weights(layer_of((3, 3), 4, 2, kernel_size=3, padding=1), 0.5)
+    with pytest.raises(InvalidArgument, match="absent"):
+        Sleep(Layerwise(steps=2)).check(severed)
+    wild = Circuit(plasticity=Plasticity(1.0), presentations=5)
+    with pytest.raises(StabilityError, match="cannot sleep like this"):
+        Sleep(wild, noise=0.1).check(layer)
+    for mechanism in (Circuit(presentations=5), Hebbian(steps=2)):
+        with pytest.raises(InvalidArgument, match="patterns"):
+            Sleep(mechanism, noise=0.1, patterns={"other": Patterns()}).check(layer)
+        Sleep(mechanism, noise=0.1).check(layer)

@@ -196,7 +196,8 @@ def test_results_that_cannot_be_stored_are_their_points_failure(
         assert len(swept.failed) == len(machines.ODD)
     table = collect(tmp_path / "s")
     assert table[table.status == "complete"]["kind"].tolist() == ["fine"]
-    assert table[table.status == "failed"]["error"].str.startswith("InvalidArgument").all()
+    errors = table[table.status == "failed"]["error"]
+    assert all(error.startswith("InvalidArgument") for error in errors)
 
 
 def test_a_machine_that_cannot_claim_its_gpu_is_what_failed(

@@ -229,3 +229,8 @@ def test_long_checkpoints_are_rare(
     monkeypatch.setattr(Keeper, "save", slow)
     train(settings(epochs=4), Place(tmp_path / "run.h5", "cpu", quiet=True), Plain())
     assert saved == [1, 4]
+
+
+def test_runs_whose_names_have_dots_have_folders_of_their_own(tmp_path: Path) -> None:
+    folders = {Place(tmp_path / name).checkpoints.folder for name in ("lr0.1", "lr0.2", "lr0.1.h5")}
+    assert sorted(folder.name for folder in folders) == ["lr0.1.checkpoints", "lr0.2.checkpoints"]

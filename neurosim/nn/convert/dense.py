@@ -7,6 +7,7 @@ same units, which include those of the convolutional one (Neyshabur 2020, Sec. 2
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Literal
@@ -76,13 +77,16 @@ def to_dense(
         else:
             check_convolution(model, name, sizes.get(name, []))
             origins[name] = twin_of(layer, name, sizes[name][0], "copy", "auto")  # type: ignore[arg-type]
+    norms = {name: n for n, (name, *_) in named(model, NORMS).items() if units and name in sizes}
+    for name, norm in norms.items():
+        check_forward(name, norm, NORMS, ("forward",))
     model = model if inplace else deepcopy(model)
     for name, origin in origins.items():
         layer = model.get_submodule(name)
         become(layer, _dense(layer, origin, init))
-    for layer, (name, *_) in named(model, NORMS).items() if units else ():
-        if name in sizes:
-            become(layer, _unit_norm(layer, sizes[name][0]))
+    for name in norms:
+        layer = model.get_submodule(name)
+        become(layer, _unit_norm(layer, sizes[name][0]))
     return model
 
 
@@ -112,11 +116,15 @@ def _dense(layer: Any, origin: LocallyConnected, init: str) -> Dense:
 def _unit_norm(norm: Any, space: tuple[int, ...]) -> UnitNorm:
     """Every unit with the numbers of its channel."""
     positions = torch.Size(space).numel()
+    like = next(itertools.chain(norm.parameters(), norm.buffers()), None)
     units = UnitNorm(
         norm.num_features * positions, norm.eps, norm.momentum, norm.affine,
-        norm.track_running_stats, device=norm.weight.device if norm.affine else None,
+        norm.track_running_stats,
+        **({} if like is None else {"device": like.device, "dtype": like.dtype}),
     )  # fmt: skip
     for name, value in norm.state_dict().items():
         own = getattr(units, name)
         own.copy_(value.repeat_interleave(positions) if value.ndim else value)
+    for name, parameter in norm.named_parameters():
+        getattr(units, name).requires_grad_(parameter.requires_grad)
     return units.train(norm.training)

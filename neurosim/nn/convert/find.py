@@ -53,7 +53,9 @@ def _arguments(model: nn.Module, example: Example) -> tuple[Tensor, ...]:
         return (example.detach().clone(),)
     if isinstance(example, Sequence) and example and isinstance(example[0], Tensor):
         return tuple(x.detach().clone() for x in example)  # type: ignore[union-attr]
-    conv: Any = next(iter(named(model, CONVOLUTIONS)))
+    conv: Any = next(iter(named(model, CONVOLUTIONS)), None)
+    allowed = "a tensor, or tensors, for a model without convolutions"
+    require(conv is not None, "example", example, allowed)
     axes = conv.weight.ndim - 2
     shape = (example,) * axes if isinstance(example, int) else tuple(example)
     valid = len(shape) in (axes, axes + 2) and all(isinstance(v, int) and v >= 1 for v in shape)
@@ -83,7 +85,9 @@ def input_sizes(
     def watch(name: str, conv: nn.Module) -> None:
         def enter(conv: Any, inputs: tuple, kwargs: dict) -> None:
             x = inputs[0] if inputs else kwargs["input"]
-            size = tuple(x.shape[2 if conv.weight.ndim == 1 else 2 - conv.weight.ndim :])
+            weight: Any = conv.weight  # norms have one number per channel, or none
+            axes = 1 if weight is None else weight.ndim
+            size = tuple(x.shape[2 if axes == 1 else 2 - axes :])
             running.append(name)
             found = sizes.setdefault(name, [])
             if size not in found:

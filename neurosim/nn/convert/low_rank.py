@@ -106,7 +106,8 @@ def low_rank_of(layer: LocallyConnected2d, rank: int) -> LowRankLocal2d:
         spatial_bias=layer.bias is not None and layer.bias.ndim > 1, device=layer.weight.device,
     )  # fmt: skip
     filters = layer.weight.flatten(2).flatten(0, 1)  # (positions, O C taps)
-    left, values, right = torch.linalg.svd(filters, full_matrices=False)
+    wide = filters.to(torch.promote_types(filters.dtype, torch.float32))
+    left, values, right = torch.linalg.svd(wide, full_matrices=False)
     scale = values[:rank].sqrt()  # fewer than K where filters have fewer weights than that
     for parameter in (made.bases[0], table := made.combine.table):
         parameter.zero_()
@@ -119,7 +120,17 @@ def low_rank_of(layer: LocallyConnected2d, rank: int) -> LowRankLocal2d:
             made.spatial_bias.table.copy_((layer.bias - channel[:, None, None]).mean(0))
         else:
             made.bias.copy_(layer.bias)
+    _train_like(layer, made)
     return made.train(layer.training)
+
+
+def _train_like(old: Any, new: LowRankLocal2d) -> None:
+    """What stood for frozen filters is frozen."""
+    for name, parameter in new.named_parameters():
+        if name != "bias":
+            parameter.requires_grad_(old.weight.requires_grad)
+    if new.bias is not None and old.bias is not None:
+        new.bias.requires_grad_(old.bias.requires_grad)
 
 
 def _layer(like: Any, size: Sequence[int], rank: int, **options: Any) -> LowRankLocal2d:
@@ -172,6 +183,5 @@ def _filled(layer: LowRankLocal2d, conv: nn.Conv2d, init: Init) -> LowRankLocal2
             banks += float(init) * rms * (noise - noise.mean(0))
     if conv.bias is not None:
         layer.bias = cast(nn.Parameter, conv.bias)
-    for basis in layer.bases:
-        basis.requires_grad_(conv.weight.requires_grad)
+    _train_like(conv, layer)
     return layer.train(conv.training)

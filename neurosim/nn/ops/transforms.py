@@ -23,6 +23,11 @@ def looked_into(*operands: Tensor) -> bool:
     return any(forward_ad.unpack_dual(operand).tangent is not None for operand in operands)
 
 
+def vmapped() -> bool:
+    """Whether torch.func is at work at all, which differentiable functions of ours do not know."""
+    return not torch.compiler.is_compiling() and bool(_functorch.get_interpreter_stack())
+
+
 def backward_of(
     reference: Callable[..., Tensor], ctx: Any, upstream: Tensor
 ) -> tuple[Tensor | None, ...]:

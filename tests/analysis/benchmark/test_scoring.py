@@ -179,7 +179,7 @@ def test_networks_and_pixels(tmp_path: Path) -> None:
     assert Network("net", module, "3", View((4, 4))).layers == ("3",)  # type: ignore[arg-type]
     # Of other layers, or weights: nothing that is there is taken for them, or in the way.
     with torch.no_grad():
-        module[0].weight.mul_(-1)
+        next(module.parameters()).mul_(-1)
     changed = score([Network("net", module, ("0", "2"), View((4, 4)))], benchmark, settings=RIDGE,
                     folder=tmp_path)  # fmt: skip
     assert [s.raw for s in changed] != [s.raw for s in first[: len(changed)]]

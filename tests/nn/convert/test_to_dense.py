@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neurosim.errors import InvalidArgument
 from neurosim.models import resnet20
-from neurosim.nn import Dense, restrict, to_dense, to_local
+from neurosim.nn import Dense, LocallyConnected2d, restrict, to_dense, to_local
 from neurosim.nn.dense import UnitNorm
 from neurosim.nn.masked import sever_weights
 
@@ -165,3 +165,36 @@ def test_a_layer_without_receptive_fields() -> None:
 def test_bad_input(call: object, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         call()  # type: ignore[operator]
+
+
+class NormAndReLU(nn.BatchNorm2d):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return super().forward(input).relu()
+
+
+def test_a_norm_that_computes_something_else_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), NormAndReLU(3))
+    with pytest.raises(InvalidArgument, match="layer '1' must compute as BatchNorm2d"):
+        to_dense(model, torch.zeros(1, 2, 5, 5), units=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"track_running_stats": False}])
+def test_units_are_normalised_in_the_norms_own_numbers(dtype, options: dict[str, bool]) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, **options)).to(dtype)
+    for parameter in model[1].parameters():
+        parameter.requires_grad_(False)
+    dense = to_dense(model.eval(), torch.zeros(1, 2, 5, 5, dtype=dtype), units=True)
+    for tensor in (*dense[1].parameters(), *dense[1].buffers()):
+        assert tensor.dtype in (dtype, torch.int64)
+    assert not any(p.requires_grad for p in dense[1].parameters())
+    if model[1].running_mean is not None:
+        x = torch.randn(4, 2, 5, 5, dtype=dtype)
+        torch.testing.assert_close(dense(x), model(x), rtol=0.05, atol=0.05)
+
+
+def test_what_has_no_convolution_needs_a_tensor() -> None:
+    model = nn.Sequential(LocallyConnected2d(2, 3, 3, 6))
+    with pytest.raises(InvalidArgument, match="example must be a tensor, or tensors"):
+        to_dense(model, (1, 2, 6, 6))
+    assert to_dense(model, torch.zeros(1, 2, 6, 6))

@@ -148,3 +148,20 @@ def test_state_dicts_and_devices_of_mixed_banks() -> None:
     x = torch.randn(1, 2, 6, 6)
     torch.testing.assert_close(one(x), other(x), rtol=0, atol=0)
     assert one.double()(x.double()).dtype == torch.float64
+
+
+def test_what_was_frozen_stays_frozen() -> None:
+    local = LocallyConnected2d(2, 3, 3, (9, 8), bias="position").requires_grad_(False)
+    convolutions = small().float().requires_grad_(False)
+    for found in (low_rank_of(local, 2), to_low_rank(convolutions, (9, 8), 2)):
+        assert not any(parameter.requires_grad for parameter in found.parameters())
+    local.bias.requires_grad_(True)
+    trained = {n for n, p in low_rank_of(local, 2).named_parameters() if p.requires_grad}
+    assert trained == {"bias"}
+
+
+def test_in_half_precision() -> None:
+    local = LocallyConnected2d(2, 3, 3, (9, 8)).bfloat16()
+    found = low_rank_of(local, 42)
+    x = torch.randn(2, 2, 9, 8).bfloat16()
+    torch.testing.assert_close(found(x).float(), local(x).float(), atol=0.1, rtol=0.1)

@@ -87,3 +87,16 @@ def test_bad_input() -> None:
         to_sparse(nn.ReLU())
     with pytest.raises(InvalidArgument, match="max_density must be above 0 and at most 1, got 2"):
         to_sparse(nn.Linear(2, 2), 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    layer = nn.Linear(20, 5)
+    nn.init.sparse_(layer.weight, 0.9)
+    sparse, x = to_sparse(nn.Sequential(layer)), torch.randn(3, 20)
+    with torch.autocast("cpu", dtype):
+        found = sparse(x)
+    torch.testing.assert_close(found.float(), layer(x), atol=0.05, rtol=0.05)
+    low = sparse.to(dtype)(x.to(dtype))
+    assert low.dtype is dtype
+    torch.testing.assert_close(low.float(), layer(x), atol=0.05, rtol=0.05)

@@ -19,7 +19,7 @@ from neurosim.nn.ops.local.geometry import Geometry
 from neurosim.nn.ops.low_rank.local import low_rank_local
 from neurosim.nn.ops.low_rank.naive import low_rank_naive
 from neurosim.nn.ops.low_rank.wide import low_rank_wide
-from neurosim.nn.ops.transforms import looked_into
+from neurosim.nn.ops.transforms import looked_into, vmapped
 
 FORMS: dict[str, Callable[[Tensor, Tensor, Tensor, Geometry], Tensor]] = {
     "naive": low_rank_naive,
@@ -57,7 +57,7 @@ def low_rank_product(
             'form "local" needs combining weights that all examples share, got those of every '
             'example by itself: use "wide"'
         )
-    if form != "naive" and looked_into(x, combining, bases):
+    if form != "naive" and (vmapped() or looked_into(x, combining, bases)):
         if form != "auto":
             raise InvalidArgument(
                 f'form "{form}" is unknown to torch.func and to derivatives in forward mode: use '

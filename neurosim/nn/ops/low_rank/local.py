@@ -11,6 +11,7 @@ the bases and the combining weights. For combining weights that all examples sha
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -106,7 +107,7 @@ def _add_patches(x: Tensor, patches: Tensor, band: Band) -> None:
     g = band.geometry
     (top, left), (height, width) = g.before, g.input_size
     seen = x.new_zeros(*g.padded_size, len(x), x.shape[1])
-    taps = patches.view(*g.output_size, len(x), -1, x.shape[1])
+    taps = patches.view(*g.output_size, len(x), prod(g.kernel_size), x.shape[1])
     for number, tap in enumerate(g.taps()):
         seen[tap] += taps[:, :, :, number]
     x[:, :, band.inputs] += seen[top : top + height, left : left + width].permute(2, 3, 0, 1)

@@ -17,5 +17,7 @@ def low_rank_naive(x: Tensor, combining: Tensor, bases: Tensor, geometry: Geomet
     """
     if combining.ndim == 3:
         return local_naive(x, torch.einsum("khw,koctu->hwoctu", combining, bases), geometry)
+    if not len(x):  # of which there is no example to take
+        return low_rank_naive(x, combining.sum(0), bases, geometry)
     examples = zip(x.split(1), combining, strict=True)
     return torch.cat([low_rank_naive(one, own, bases, geometry) for one, own in examples])
