@@ -159,15 +159,36 @@ def _options(function: Callable[..., Any], program: str, rest: Sequence[str]) ->
     put_together.__annotations__ = {p.name: p.annotation for p in parameters}
     put_together.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     put_together.__doc__ = function.__doc__
+    helped = _Page()
     try:
-        with contextlib.redirect_stderr(shown):
+        with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(helped):
             return tyro.cli(
                 put_together, prog=program, args=rest, config=(tyro.conf.OmitArgPrefixes,)
             )
     except SystemExit as stop:
         if stop.code:
             raise InvalidArgument(_without_box(shown.getvalue())) from stop
+        print(_without_empty_defaults(helped.getvalue()), end="")
         raise
+
+
+class _Page(io.StringIO):
+    """Help on its way to the terminal, if there is one: it may have colours and boxes."""
+
+    encoding = property(lambda self: getattr(sys.__stdout__, "encoding", "utf-8"))  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return sys.__stdout__ is not None and sys.__stdout__.isatty()
+
+
+def _without_empty_defaults(text: str) -> str:
+    """Help without "(default: None)": what happens then is what the option's own words say."""
+    colour = r"\x1b\[[0-9;]*m"
+    between = rf"((?:[ │\n]|{colour})*)"  # a space, or the end of a line in its box
+    pattern = rf"\(default:{between}((?:None)?\))"
+    text = re.sub(pattern, lambda found: " " * 9 + found[1] + " " * len(found[2]), text)
+    blank = rf"^(?:{colour})*│(?: |{colour})*│(?: |{colour})*\n"
+    return re.sub(blank, "", text, flags=re.MULTILINE)
 
 
 def _without_box(text: str) -> str:

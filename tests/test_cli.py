@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from neurosim.cli import main
+from neurosim.cli import _without_empty_defaults, main
 from neurosim.recording import RunReader
 
 SMALL = ["--kernels", "2", "--gammas", "0.1", "--presentations", "40", "--trials", "2", "--quiet"]
@@ -119,14 +120,14 @@ def test_nothing_is_overwritten_unless_asked(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--alphas 10 100", r"response.dt must be < 2 tau / (1 + alpha) = 0.5941"),
+        ("--alphas 10 100", r"--dts must be < 2 tau / (1 + alpha) = 0.5941"),
         ("--alphas 10 100", r"[alpha = 100.0]"),
-        ("--kernels 24", "plasticity.rate must be at most"),
+        ("--kernels 24", "--rate must be at most"),
         ("--noises 0.1", 'use solver "euler" or "brian2"'),
         ("--solvers continuous", "momentum = 0"),
         ("--neurons 1", "neurons must be a whole number >= 2, got 1"),
-        ("--gammas 0", "gamma must be finite and > 0, got 0"),
-        ("--taus -1", "tau must be > 0 ms, got -1"),
+        ("--gammas 0", "--gammas must be finite and > 0, got 0"),
+        ("--taus -1", "--taus must be > 0 ms, got -1"),
         ("--dts 0.7", "dt must be a divisor of the presentation's 150 ms, got 0.7"),
         ("--trials 0", "--trials must be >= 1, got 0"),
         ("--record-every 50", "--record-every must be from 1 to --presentations = 40, got 50"),
@@ -212,6 +213,27 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert succeeds(arguments)
         text = " ".join(capsys.readouterr().out.split())
         assert not [word for word in words if word not in text]
+        assert "None)" not in text  # the default of what says itself what it is by default
+        assert "(default: )" not in text
+
+
+def test_help_has_its_box_in_colours_too() -> None:
+    plain = (
+        "│ --data {None}|PATH   Folder (default: $NEUROSIM_DATA). (default:       │\n"
+        "│                      None)                                             │\n"
+        "│ --fold INT           Number. (default: 0)                              │\n"
+        "│ --names [STR ...]    Names. (default: )                                │\n"
+    )
+    wanted = (
+        "│ --data {None}|PATH   Folder (default: $NEUROSIM_DATA).                 │\n"
+        "│ --fold INT           Number. (default: 0)                              │\n"
+        "│ --names [STR ...]    Names.                                            │\n"
+    )
+    cyan, end = "\x1b[36m", "\x1b[0m"
+    words = (f"{cyan}{part}{end}" for part in re.split(r"(?<= )(?=\S)", plain))
+    colourful = _without_empty_defaults("".join(words))
+    assert _without_empty_defaults(plain) == wanted
+    assert re.sub(r"\x1b\[\d*m", "", colourful) == wanted
 
 
 def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:

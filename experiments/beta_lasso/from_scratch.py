@@ -51,7 +51,7 @@ class FromScratch:
     """What happens after the fully connected beginning."""
 
     sharing: int = 60
-    """Epochs of wake and sleep after the conversion."""
+    """Epochs of wake and sleep after the conversion (--epochs are those before it)."""
     sharing_lr: float = 1e-2
     """Learning rate (of AdamW) of these."""
     every: int = 1

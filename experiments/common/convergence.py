@@ -16,11 +16,11 @@ import numpy as np
 from analysis import figures
 from analysis.convergence import figures as convergence_figures
 from analysis.convergence.snr import convergence_curves, log_inverse_snr
-from experiments.common.convergence_grid import AXES, ConvergenceStudy
+from experiments.common.convergence_grid import AXES, OPTIONS, ConvergenceStudy
 from experiments.common.options import RunOptions
 from experiments.common.result import Report, table
 from neurosim.dynamics import check_setting, simulate_ensemble
-from neurosim.errors import NeurosimError
+from neurosim.errors import NeurosimError, renaming
 from neurosim.progress import track
 from neurosim.recording import RunReader, RunWriter
 
@@ -30,10 +30,12 @@ def run_study(study: ConvergenceStudy, name: str, options: RunOptions) -> Report
     study.check()
     options.check()
     points = study.points()
-    settings = [study.setting(point, trial) for point in points for trial in range(study.trials)]
+    with renaming(**OPTIONS):
+        settings = [study.setting(p, trial) for p in points for trial in range(study.trials)]
     for point, setting in zip(points, settings[:: study.trials], strict=True):
         try:
-            check_setting(setting)
+            with renaming(**OPTIONS):
+                check_setting(setting)
         except NeurosimError as error:
             varying = {k: v for k, v in point.items() if len(getattr(study, AXES[k])) > 1}
             where = ", ".join(f"{key} = {value}" for key, value in varying.items())

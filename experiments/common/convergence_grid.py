@@ -47,6 +47,15 @@ AXES = {
 }
 
 
+# What errors of `neurosim.dynamics` call its options.
+OPTIONS = {
+    "response.tau": "--taus", "response.dt": "--dts", "response.alpha": "--alphas",
+    "response.steps": "--durations over --dts", "plasticity.rate": "--rate",
+    "plasticity.gamma": "--gammas", "plasticity.momentum": "--momentum", "rate.base": "--rate",
+    "noise": "--noises", "neurons": "--neurons", "length": "--correlation",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ConvergenceStudy:
     """Every combination of the listed values is simulated, `trials` times."""

@@ -25,7 +25,9 @@ class Entry(NamedTuple):
 
 EXPERIMENTS = {
     "fig4a": Entry("dynamic_sharing.fig4a:run", "the ideal rule (Eq. 4) reaches Eq. 5's minimum"),
-    "fig4b": Entry("dynamic_sharing.fig4b:run", "the rate circuit (Eq. 8) gets there in minutes"),
+    "fig4b": Entry(
+        "dynamic_sharing.fig4b:run", "the circuit (Eq. 8) equalises in minutes, then drifts"
+    ),
     "fig5a": Entry("dynamic_sharing.fig5a:run", "where finite inhibition (Eq. 21) leads"),
     "fig5b": Entry("dynamic_sharing.fig5b:run", "the rate circuit beside the same limits"),
     "theorem1": Entry("dynamic_sharing.theorem1:run", "what per-neuron noise leaves of sharing"),

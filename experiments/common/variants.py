@@ -132,7 +132,7 @@ def report(
 
     `columns` names the published quantities to show and their headings.
     """
-    measured = ["top-1", "max-min", "top-5", "lowest SNR", "min"]
+    measured = ["top-1", "max-min", "top-5", "lowest SNR", "minutes"]
     others = list(dict.fromkeys(name for o in outcomes for name in o.elsewhere))
     header = ["variant", "lr", "runs", *measured, *others, *columns.values()]
     lines, values = [], []

@@ -105,7 +105,7 @@ def _hyperparameter(dataset: str, padding: int, variant: str, quantity: str) -> 
 
 
 def run(table: Table1, options: TrainingOptions) -> Report:
-    """Table 1, 4 or 6: conv, lc, lc with repetitions and lc with sleep, beside the paper.
+    """Table 1 (--padding 0 and 8: Tables 4 to 9): conv, lc, repetitions, sleep, beside the paper.
 
     The full table takes 5 seeds of 200 epochs each on a GPU. A small one for a CPU:
         neurosim reproduce table1 --subset 2000 --epochs 10 --seeds 0 --variants conv lc ws1

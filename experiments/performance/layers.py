@@ -299,7 +299,7 @@ def network_targets(
     early = share(found, "peak, MiB", IN_BACKWARD)
     if options.device == "cpu":
         return [
-            Target("step, times faster than unfold + einsum", faster, 4, True),
+            Target("step, times faster than unfold + einsum in its fastest form", faster, 4, True),
             Target("step, times the conv network's", slower, 2.7, False),
             Target("peak memory, of unfold's", share(found, "peak, MiB"), 0.6, False),
             Target("peak memory, of unfold's, both stepping in backward", early, 0.6, False),

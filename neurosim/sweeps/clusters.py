@@ -136,7 +136,9 @@ def _local(place: Place, points: int | None) -> Iterator[Cluster]:
     most = cores
     if place.gpus_per_run:
         most = runs_fit_on(len(visible_gpus()), place.gpus_per_run)
-        require(most >= 1, "--gpus-per-run", place.gpus_per_run, "what this machine's GPUs allow")
+        gpus = len(visible_gpus())
+        allowed = f"at most {gpus}, the GPUs here" if gpus else "left out where no GPU is visible"
+        require(most >= 1, "--gpus-per-run", place.gpus_per_run, allowed)
     workers = place.workers or max(1, min(most, points or most))
     threads = place.threads or max(1, cores // workers)
     with (

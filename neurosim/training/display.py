@@ -18,16 +18,16 @@ class Display:
     ) -> None:
         self.name, self.epochs, self.batches, self.clock = name, epochs, batches, clock
         self.shown = dict.fromkeys(FORMATS, math.nan)
-        self.begun_at = 0  # step at which this process began
+        self._first: tuple[int, float] | None = None  # step: what compiles has compiled after it
         self._line = StatusLine(quiet=quiet, live=live, every=10 if live else 30)
 
     def resume(self, step: int) -> None:
         """Say where a resumed run goes on."""
-        self.begun_at = step
         self._line.say(f"{self.name}: going on after step {step}")
 
     def update(self, step: int) -> None:
         """Show a step and the numbers in `shown`."""
+        self._first = self._first or (step, self.clock.seconds)
         self._line.update(lambda: self._text(step))
 
     def keep(self, epoch: int, step: int) -> None:
@@ -46,7 +46,8 @@ class Display:
     def _text(self, step: int) -> str:
         parts = [f"{self.name}: epoch {step / self.batches:.1f}/{self.epochs}"]
         parts += [f"{k} {v:{FORMATS[k]}}" for k, v in self.shown.items() if not math.isnan(v)]
-        if step > self.begun_at:
-            each = self.clock.seconds / (step - self.begun_at)
+        if self._first is not None and step > self._first[0]:
+            first, then = self._first
+            each = (self.clock.seconds - then) / (step - first)
             parts.append(f"{duration(each * (self.epochs * self.batches - step))} left")
         return ", ".join(parts)

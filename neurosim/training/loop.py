@@ -187,6 +187,8 @@ class Training:
             self.display.clear()
             if self.recorder is not None:
                 self.recorder.close(status, message)
+        if stop.asked:  # in the last evaluation: nothing is left to do here, but maybe elsewhere
+            raise Interrupted(f"stopped by {stop.asked}; {self.place.run_file} is complete")
         return result
 
     # The loop
@@ -306,7 +308,7 @@ class Training:
         trained = self.seen.values()
         if self.recorder:
             self.recorder.epoch(self.at.epoch, trained, result, others, self.clock.seconds)
-        self.display.shown["top-1"] = result.top1
+        self.display.shown.update({"loss": trained[0], "top-1": result.top1})
         self.display.keep(self.at.epoch, self.at.step)
         return result
 
@@ -405,7 +407,7 @@ class Training:
             self._save()
             raise Interrupted(
                 f"stopped by {stop.asked or 'another process'} after step {self.at.step} and "
-                "saved: go on with --resume"
+                f"saved: go on with --resume --out {self.place.run_file.parent}"
             )
 
 

@@ -141,9 +141,7 @@ def test_bad_input() -> None:
 
 def test_layerwise_and_noisy_sleeps_are_checked_before_training() -> None:
     network = resnet20(connectivity="local", input_size=8)
-    with pytest.raises(
-        InvalidArgument, match="must have the kernel size and dilation of"
-    ):
+    with pytest.raises(InvalidArgument, match="must have the kernel size and dilation of"):
         Sleep(Layerwise(steps=2)).check(network)
     layer = layer_of((3, 3), 4, 2, kernel_size=3, padding=1)
     severed = sever_weights(layer_of((3, 3), 4, 2, kernel_size=3, padding=1), 0.5)

@@ -24,7 +24,7 @@ from scenes import (
 from torch import nn
 
 from experiments.common.networks import restore
-from neurosim.errors import InvalidArgument
+from neurosim.errors import Interrupted, InvalidArgument
 from neurosim.recording import RunReader, Status
 from neurosim.training import Place, TrainSettings, train
 from neurosim.training.loop import Training
@@ -142,13 +142,32 @@ def test_a_signal_saves_and_stops(tmp_path: Path, settings: Make, number: int) -
         assert process.exitcode == 3
     step = int(place.checkpoints.paths()[-1].stem.removeprefix("step-"))
     name = signal.Signals(number).name
-    message = f"Interrupted: stopped by {name} after step {step} and saved: go on with --resume"
+    message = f"Interrupted: stopped by {name} after step {step} and saved: go on with --resume "
+    message += f"--out {tmp_path}"
     assert said.read_text() == message
     with RunReader(parts) as run:
         assert run.status is Status.INTERRUPTED
         assert f"Interrupted: {run.message}" == message
     train(wanted, Place(parts, "cpu", quiet=True, resume=True), Plain())
     assert_same(outcome(whole), outcome(parts))
+
+
+def test_a_signal_during_the_last_evaluation_is_not_lost(
+    tmp_path: Path, settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is complete; what would come after it does not begin."""
+    evaluate = Training._evaluate
+
+    def interrupted(self: Training) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(self)
+
+    monkeypatch.setattr(Training, "_evaluate", interrupted)
+    place = Place(tmp_path / "run.h5", "cpu", quiet=True)
+    with pytest.raises(Interrupted, match=r"stopped by SIGINT; .*run.h5 is complete"):
+        train(settings(epochs=1), place, Plain())
+    with RunReader(place.run_file) as run:
+        assert run.status is Status.COMPLETE
 
 
 @pytest.mark.parametrize("checkpoint_every", [2, 1000])

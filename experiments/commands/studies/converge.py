@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.convergence.snr import log_inverse_snr
-from experiments.common.convergence_grid import AXES, ConvergenceStudy
+from experiments.common.convergence_grid import AXES, OPTIONS, ConvergenceStudy
 from neurosim.dynamics import check_setting, simulate_setting
+from neurosim.errors import renaming
 from neurosim.sweeps.options import Config, arguments
 
 
@@ -38,9 +39,10 @@ def check(config: Config, thorough: bool) -> None:
     study, _ = converge_point(**arguments(converge_point, config))
     study.check()
     (point,) = study.points()
-    setting = study.setting(point, 0)
-    if thorough:
-        check_setting(setting)
+    with renaming(**OPTIONS):
+        setting = study.setting(point, 0)
+        if thorough:
+            check_setting(setting)
 
 
 class Combination(NamedTuple):

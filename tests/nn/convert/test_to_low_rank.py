@@ -155,6 +155,7 @@ def test_what_was_frozen_stays_frozen() -> None:
     convolutions = small().float().requires_grad_(False)
     for found in (low_rank_of(local, 2), to_low_rank(convolutions, (9, 8), 2)):
         assert not any(parameter.requires_grad for parameter in found.parameters())
+    assert local.bias is not None
     local.bias.requires_grad_(True)
     trained = {n for n, p in low_rank_of(local, 2).named_parameters() if p.requires_grad}
     assert trained == {"bias"}
