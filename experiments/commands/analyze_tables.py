@@ -29,6 +29,18 @@ COLUMNS = {
     "drift": "drift",
     "decay_per_sleep": "decay/sleep",
 }
+MEANINGS = {
+    "inverse_snr": "−log SNR: of weights over interior positions, lower is more equal",
+    "grid_inverse_snr": "in grids: the same within each grid",
+    "spread": "spread: root mean square deviation from the grid's mean",
+    "convolution_distance": "to conv: distance to the nearest convolution, over the norm",
+    "explained_by_grids": "by grids: share of the variance over positions that grids explain",
+    "effective_rank": "rank: effective rank of the filters of all positions",
+    "sparsity": "zeros: share of weights that are zero",
+    "drift": "drift: distance to the first snapshot, over its norm",
+    "decay_per_sleep": "decay/sleep: share of the spread that a sleep leaves, median",
+    "distance": "euclid r, cosine r: mean distance of filters at radius r",
+}
 Values = dict[str, Any]
 """What is printed, by name: for programs."""
 
@@ -180,7 +192,9 @@ def layer_lines(runs: Mapping[str, Values]) -> list[str]:
         for (label, layer), values in found.items()
     ]
     header = ["run", "layer", *(headings[name] for name in shown)]
-    return ["", *table(header, rows)] if rows else []
+    meant = dict.fromkeys(name if name in MEANINGS else "distance" for name in shown)
+    legend = [f"  {MEANINGS[name]}" for name in meant]
+    return ["", *table(header, rows), "", *legend] if rows else []
 
 
 def _distance(measure: str) -> str:
