@@ -11,8 +11,9 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from inspect import BoundArguments, Signature, signature
 from pathlib import Path
@@ -37,6 +38,9 @@ def inspect(file: Path, json: bool = False) -> str:
     """
     with RunReader(file) as run:
         return as_json(describe_values(run)) if json else "\n".join(describe_lines(run))
+
+
+WIDTH = 110  # of help, in characters
 
 
 class Call(NamedTuple):
@@ -161,7 +165,11 @@ def _options(function: Callable[..., Any], program: str, rest: Sequence[str]) ->
     put_together.__doc__ = function.__doc__
     helped = _Page()
     try:
-        with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(helped):
+        with (
+            contextlib.redirect_stderr(shown),
+            contextlib.redirect_stdout(helped),
+            _one_column(),
+        ):
             return tyro.cli(
                 put_together, prog=program, args=rest, config=(tyro.conf.OmitArgPrefixes,)
             )
@@ -170,6 +178,19 @@ def _options(function: Callable[..., Any], program: str, rest: Sequence[str]) ->
             raise InvalidArgument(_without_box(shown.getvalue())) from stop
         print(_without_empty_defaults(helped.getvalue()), end="")
         raise
+
+
+@contextlib.contextmanager
+def _one_column() -> Iterator[None]:
+    """Keep help as narrow as one reads well; on wide terminals tyro puts boxes side by side."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(min(shutil.get_terminal_size().columns, WIDTH))
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 class _Page(io.StringIO):
@@ -184,10 +205,10 @@ class _Page(io.StringIO):
 def _without_empty_defaults(text: str) -> str:
     """Help without "(default: None)": what happens then is what the option's own words say."""
     colour = r"\x1b\[[0-9;]*m"
-    between = rf"((?:[ │\n]|{colour})*)"  # a space, or the end of a line in its box
+    between = rf"((?:[ │|\n]|{colour})*)"  # a space, or the end of a line in its box
     pattern = rf"\(default:{between}((?:None)?\))"
     text = re.sub(pattern, lambda found: " " * 9 + found[1] + " " * len(found[2]), text)
-    blank = rf"^(?:{colour})*│(?: |{colour})*│(?: |{colour})*\n"
+    blank = rf"^(?:{colour})*[│|](?: |{colour})*[│|](?: |{colour})*\n"
     return re.sub(blank, "", text, flags=re.MULTILINE)
 
 

@@ -99,7 +99,7 @@ def extract(
         settings: numbers, pooling and batches.
         device: where the network computes.
         resume: go on in a file that an earlier call with the same arguments left unfinished.
-        overwrite: replace the file; with `resume`, only if it holds something else.
+        overwrite: replace the file; with `resume`, only if it holds other activations.
     """
     view, settings, path = view or View(), settings or Extraction(), Path(path)
     require_instance("model", model, nn.Module)
@@ -116,7 +116,7 @@ def extract(
         "structure": structure_fingerprint(model),
     }
     common = {"path": path, "kind": "activations", "config": config, "device": str(device)}
-    kept = resume and path.exists() and not (overwrite and _config(path) != config)
+    kept = resume and path.exists() and (_config(path) == config or not overwrite)
     done = _rows(path) if kept else None
     if done == len(stimuli.ids) and _config(path) == config:
         return path
@@ -277,4 +277,6 @@ def _rows(path: Path) -> int:
 
 def _config(path: Path) -> Any:
     with RunReader(path) as run:
+        if run.kind != "activations":
+            raise RunFileError(f"{path}: must be of kind 'activations', got {run.kind!r}")
         return run.config

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import STYLE, new_figure
-from analysis.sweeps.summary import over_seeds, varying
+from analysis.sweeps.summary import combinations, over_seeds, place, varying
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,7 @@ def heat_maps(table: pd.DataFrame, metric: str) -> Figure | None:
         return None
     y, x, *rest = names[1], names[0], *names[2:]
     means = over_seeds(table, metric)
-    panels = list(means.groupby(rest, dropna=False)) if rest else [((), means)]
-    panels = panels[:PANELS]
+    panels = _parts(means, rest)[:PANELS]
     width = min(4, len(panels))
     height = -(-len(panels) // width)
     low, high = means["mean"].min(), means["mean"].max()
@@ -40,8 +39,7 @@ def heat_maps(table: pd.DataFrame, metric: str) -> Figure | None:
         for ax, (values, part) in zip(axes.flat, panels, strict=False):
             rows, columns = _values(part[y]), _values(part[x])
             grid = np.full((len(rows), len(columns)), np.nan)
-            for row, column, mean in zip(part[y], part[x], part["mean"], strict=True):
-                grid[rows.index(_given(row)), columns.index(_given(column))] = mean
+            grid[combinations(part, [y]), combinations(part, [x])] = part["mean"]
             image = ax.imshow(grid, origin="lower", aspect="auto", vmin=low, vmax=high)
             _ticks(ax, "x", columns, x)
             _ticks(ax, "y", rows, y)
@@ -54,12 +52,12 @@ def lines(table: pd.DataFrame, metric: str) -> Figure | None:
     """Mean over seeds with its 95% interval over the number with most values, a line each."""
     names = _by_values(table)
     numbers = (name for name in names if table[name].dtype.kind in "iuf")
-    x = next((name for name in numbers if not any(map(_is_missing, table[name]))), None)
+    x = next((name for name in numbers if not any(v != v for v in table[name])), None)  # NaN
     if x is None:
         return None
     rest = [name for name in names if name != x]
     means = over_seeds(table, metric)
-    parts = list(means.groupby(rest, dropna=False)) if rest else [((), means)]
+    parts = _parts(means, rest)
     with matplotlib.style.context(STYLE):
         figure = new_figure(5.6, 3.2)
         ax = figure.subplots()
@@ -84,26 +82,17 @@ def _by_values(table: pd.DataFrame) -> list[str]:
     return sorted(varying(table), key=lambda name: -len(set(map(str, table[name]))))
 
 
-def _is_missing(value: Any) -> bool:
-    """In a column of numbers None is NaN."""
-    return value is None or (isinstance(value, float) and np.isnan(value))
-
-
-def _given(value: Any) -> Any:
-    """An option as it was given."""
-    return None if _is_missing(value) else value
+def _parts(means: pd.DataFrame, names: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
+    """The rows of every combination of these options, with their values."""
+    if means.empty:
+        return [((), means)]
+    parts = (part for _, part in means.groupby(combinations(means, names)))
+    return [(tuple(part[name].iloc[0] for name in names), part) for part in parts]
 
 
 def _values(column: Any) -> list[Any]:
-    """The different values of an option in order: none, numbers, all else as text."""
-    found = dict.fromkeys(map(_given, column))
-
-    def place(value: Any) -> tuple[int, float, str]:
-        number = isinstance(value, int | float | np.number)
-        kind = 0 if value is None else 1 if number else 2
-        return kind, float(value) if number else 0.0, str(value)
-
-    return sorted(found, key=place)
+    """The different values of an option in order."""
+    return list({place(value): value for value in sorted(column, key=place)}.values())
 
 
 def _ticks(ax: Axes, axis: str, values: Any, label: str) -> None:
@@ -114,13 +103,12 @@ def _ticks(ax: Axes, axis: str, values: Any, label: str) -> None:
     getattr(ax, f"set_{axis}label")(label)
 
 
-def _named(names: list[str], values: Any) -> str:
-    given = values if isinstance(values, tuple) else (values,)
-    return ", ".join(f"{n} = {_shown(_given(v))}" for n, v in zip(names, given, strict=True))
+def _named(names: list[str], values: tuple) -> str:
+    return ", ".join(f"{n} = {_shown(v)}" for n, v in zip(names, values, strict=True))
 
 
 def _shown(value: Any) -> str:
-    if value is None:
+    kind, number, text = place(value)
+    if kind == 0:
         return "none"
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:g}" if number else str(value)
+    return f"{number:g}" if kind == 1 and not isinstance(value, bool | np.bool_) else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,18 +49,37 @@ def varying(table: pd.DataFrame) -> list[str]:
     return [name for name in names if len(set(map(str, table[name]))) > 1]
 
 
+def place(value: Any) -> tuple[int, float, str]:
+    """Where a value of an option stands among others: none, numbers, all else as text."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return 0, 0.0, ""
+    number = isinstance(value, int | float | np.number)
+    return 1 if number else 2, float(value) if number else 0.0, str(value)
+
+
+def combinations(table: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """The number of every row's combination of these options, in their order.
+
+    By hand, because pandas does not order, or not even group, values of several kinds and None.
+    """
+    keys = [tuple(map(place, row)) for row in zip(*(table[name] for name in names), strict=True)]
+    numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
+    return np.array([numbers[key] for key in keys] if names else [0] * len(table), dtype=int)
+
+
 def over_seeds(table: pd.DataFrame, metric: str, level: float = 0.95) -> pd.DataFrame:
     """Mean over seeds of every combination, with a t interval: mean, low, high, runs."""
-    names = varying(table)
-    done = complete(table)
-    groups = done.groupby(names, dropna=False, sort=True) if names else done.groupby(lambda _: 0)
+    names, done = varying(table), complete(table)
+    of = combinations(done, names)
     columns = {"mean": "mean", "std": "std", "runs": "count"}
-    found: Any = groups[metric].agg(**columns)
+    found: Any = done[metric].groupby(of).agg(**columns)
     error = found["std"] / np.sqrt(found["runs"])
     reach = error * stats.t.ppf((1 + level) / 2, np.maximum(found["runs"] - 1, 1))
     found["low"], found["high"] = found["mean"] - reach, found["mean"] + reach
-    found = found.drop(columns="std")
-    return found.reset_index() if names else found.reset_index(drop=True)
+    _, first = np.unique(of, return_index=True)
+    for column, name in enumerate(names):
+        found.insert(column, name, done[name].iloc[first].to_numpy())
+    return found.drop(columns="std")
 
 
 def best_points(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -67,6 +87,4 @@ def best_points(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     found = over_seeds(table, metric).dropna(subset="mean")
     networks = [name for name in NETWORKS if name in found.columns]
     order = found.sort_values("mean", ascending=not rises(metric), kind="stable")
-    return (
-        (order.groupby(networks, sort=True) if networks else order).head(1).reset_index(drop=True)
-    )
+    return order.groupby(combinations(order, networks)).head(1).reset_index(drop=True)

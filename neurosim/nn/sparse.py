@@ -74,10 +74,12 @@ class SparseLinear(nn.Module):
         """
         x = input if self.input_shape is None else input.flatten(1)
         flat = x.reshape(-1, self.in_features)
-        kind = torch.promote_types(self.values.dtype, torch.float32)
+        kind = torch.promote_types(self.values.dtype, x.dtype)
+        kind = torch.promote_types(kind, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             y = (self._matrix(self.values.to(kind)) @ flat.to(kind).T.contiguous()).T
-            y = (y if self.bias is None else y + self.bias).to(x.dtype)
+            y = y if self.bias is None else y + self.bias
+        y = y.to(x.dtype) if x.is_floating_point() else y
         y = y.reshape(*x.shape[:-1], self.out_features)
         return y if self.output_shape is None else y.unflatten(1, self.output_shape)
 

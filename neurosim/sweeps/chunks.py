@@ -60,13 +60,17 @@ def as_result(returned: Any) -> Result:
 
 def _check_names(names: Sequence[str]) -> None:
     """Refuse what cannot be stored side by side in one file."""
+    known: set[str] = set()
     for name in names:
         parts = name.split("/")
         require("" not in parts and "." not in parts, "the name of a result", name, "not empty")
-        require(names.count(name) == 1, "the name of a result", name, "there once")
-        above = next((n for n in names if name.startswith(f"{n}/")), None)
-        if above is not None:
-            raise InvalidArgument(f"results cannot be called both {above!r} and {name!r}")
+        require(name not in known, "the name of a result", name, "there once")
+        known.add(name)
+    for name in names:
+        parts = name.split("/")
+        for above in ("/".join(parts[:count]) for count in range(1, len(parts))):
+            if above in known:
+                raise InvalidArgument(f"results cannot be called both {above!r} and {name!r}")
 
 
 def _leaves(values: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -75,6 +75,9 @@ def _slot(gpu: str, slot: int) -> IO[str]:
     """The file of a slot: one for all users, whoever made it, since reading is enough to lock."""
     path = Path(tempfile.gettempdir()) / f"neurosim-gpu-{gpu.replace('/', '-')}-{slot}"
     try:
-        return path.open("a+")
+        number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except PermissionError:
         return path.open()
+    if hasattr(os, "fchmod"):
+        os.fchmod(number, 0o644)  # others have to read it, whatever our umask is
+    return os.fdopen(number, "r+")

@@ -187,8 +187,9 @@ class Training:
             self.display.clear()
             if self.recorder is not None:
                 self.recorder.close(status, message)
-        if stop.asked:  # in the last evaluation: nothing is left to do here, but maybe elsewhere
-            raise Interrupted(f"stopped by {stop.asked}; {self.place.run_file} is complete")
+        if self.processes.any(bool(stop.asked)):  # in the last evaluation: others may be to come
+            who = stop.asked or "another process"
+            raise Interrupted(f"stopped by {who}; {self.place.run_file} is complete")
         return result
 
     # The loop

@@ -126,6 +126,22 @@ def test_options_that_are_lists_or_are_called_as_columns_of_the_summary(tmp_path
     assert sweep_figures.heat_maps(table, "x") is not None
 
 
+def test_options_of_several_kinds(tmp_path: Path) -> None:
+    """A list of one is its only value, and may be missing."""
+    rows = [
+        ({"widths": w, "k": k, "n": n}, {"x": k * n})
+        for w in ([1, 2], 3, None, "all") for k in (1, 2) for n in (1, 2, 3, 4, 5)
+    ]  # fmt: skip
+    table = collect(study(tmp_path / "s", rows))
+    assert over_seeds(table, "x")["widths"].drop_duplicates().tolist() == [None, 3, (1, 2), "all"]
+    assert len(best_points(table, "x")) == 1
+    drawn = sweep_figures.heat_maps(table, "x")
+    assert drawn is not None
+    assert [a.get_title() for a in drawn.axes[:2]] == ["k = 1", "k = 2"]
+    assert labels(drawn.axes[0].yaxis) == ["none", "3", "(1, 2)", "all"]
+    assert sweep_figures.lines(table, "x") is not None
+
+
 def test_what_is_best() -> None:
     assert all(map(rises, ("top1", "variants.top1_mean", "r2", "reward", "snr")))
     assert not any(map(rises, ("loss", "log_inverse_snr", "test_loss")))

@@ -56,7 +56,9 @@ def test_users_share_gpus_too(monkeypatch: pytest.MonkeyPatch) -> None:
             process.join()
             return process.exitcode == 0
 
+        before = os.umask(0o077)
         assert [claims(0), claims(123456)] == [True, True]
+        os.umask(before)
         (slot,) = Path(shared).iterdir()
         with slot.open() as held:
             assert lock_file(held)

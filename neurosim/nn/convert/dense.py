@@ -15,11 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from neurosim.errors import InvalidArgument, require_choice
+from neurosim.errors import InvalidArgument, require, require_choice
 from neurosim.nn.convert.find import (
     CONVOLUTIONS,
     Example,
     Skip,
+    called,
     check_convolution,
     check_forward,
     input_sizes,
@@ -80,6 +81,9 @@ def to_dense(
     norms = {name: n for n, (name, *_) in named(model, NORMS).items() if units and name in sizes}
     for name, norm in norms.items():
         check_forward(name, norm, NORMS, ("forward",))
+        statistics = getattr(norm, "running_mean", None) is not None
+        allowed = "True: a channel's batch statistics are not those of its units"
+        require(statistics, f"track_running_stats of {called(name)}", statistics, allowed)
     model = model if inplace else deepcopy(model)
     for name, origin in origins.items():
         layer = model.get_submodule(name)

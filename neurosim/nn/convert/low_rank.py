@@ -125,12 +125,11 @@ def low_rank_of(layer: LocallyConnected2d, rank: int) -> LowRankLocal2d:
 
 
 def _train_like(old: Any, new: LowRankLocal2d) -> None:
-    """What stood for frozen filters is frozen."""
+    """What stands for frozen filters is frozen, and so is what stands for a frozen bias."""
     for name, parameter in new.named_parameters():
-        if name != "bias":
-            parameter.requires_grad_(old.weight.requires_grad)
-    if new.bias is not None and old.bias is not None:
-        new.bias.requires_grad_(old.bias.requires_grad)
+        of_bias = name.startswith(("bias", "spatial_bias"))
+        like = old.bias if of_bias and old.bias is not None else old.weight
+        parameter.requires_grad_(like.requires_grad)
 
 
 def _layer(like: Any, size: Sequence[int], rank: int, **options: Any) -> LowRankLocal2d:

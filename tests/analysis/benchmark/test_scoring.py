@@ -25,7 +25,8 @@ from analysis.benchmark.scoring import (
 )
 from analysis.representations.similarity import dissimilarities
 from analysis.representations.stimuli import Pictures, View
-from neurosim.errors import InvalidArgument
+from neurosim.errors import InvalidArgument, RunFileError
+from neurosim.recording import RunReader, RunWriter
 
 COUNT, SOURCES, NOISE, REPETITIONS = 240, 6, 1.5, 6
 RIDGE = Scoring(metric="ridge", draws=50)
@@ -183,6 +184,14 @@ def test_networks_and_pixels(tmp_path: Path) -> None:
     changed = score([Network("net", module, ("0", "2"), View((4, 4)))], benchmark, settings=RIDGE,
                     folder=tmp_path)  # fmt: skip
     assert [s.raw for s in changed] != [s.raw for s in first[: len(changed)]]
+    run = tmp_path / "net-test.h5"  # of another kind: not ours to replace
+    run.unlink()
+    with RunWriter(run, "training", {}) as other:
+        other.start()
+    with pytest.raises(RunFileError):
+        score([network], benchmark, settings=RIDGE, folder=tmp_path)
+    with RunReader(run) as kept:
+        assert kept.kind == "training"
     (only,) = score([network], Benchmark("IT", benchmark.stimuli, {"IT": benchmark.measured["IT"]}),
                     layers="1", settings=RIDGE)  # fmt: skip
     assert only.layer == "1"

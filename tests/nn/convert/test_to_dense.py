@@ -179,7 +179,7 @@ def test_a_norm_that_computes_something_else_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("options", [{}, {"affine": False}, {"track_running_stats": False}])
+@pytest.mark.parametrize("options", [{}, {"affine": False}])
 def test_units_are_normalised_in_the_norms_own_numbers(dtype, options: dict[str, bool]) -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, **options)).to(dtype)
     for parameter in model[1].parameters():
@@ -188,9 +188,11 @@ def test_units_are_normalised_in_the_norms_own_numbers(dtype, options: dict[str,
     for tensor in (*dense[1].parameters(), *dense[1].buffers()):
         assert tensor.dtype in (dtype, torch.int64)
     assert not any(p.requires_grad for p in dense[1].parameters())
-    if model[1].running_mean is not None:
-        x = torch.randn(4, 2, 5, 5, dtype=dtype)
-        torch.testing.assert_close(dense(x), model(x), rtol=0.05, atol=0.05)
+    x = torch.randn(4, 2, 5, 5, dtype=dtype)
+    torch.testing.assert_close(dense(x), model(x), rtol=0.05, atol=0.05)
+    batches = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, track_running_stats=False))
+    with pytest.raises(InvalidArgument, match="track_running_stats of layer '1' must be True"):
+        to_dense(batches.eval(), torch.zeros(1, 2, 5, 5), units=True)
 
 
 def test_what_has_no_convolution_needs_a_tensor() -> None:

@@ -97,6 +97,9 @@ def test_half_precision(dtype: torch.dtype) -> None:
     with torch.autocast("cpu", dtype):
         found = sparse(x)
     torch.testing.assert_close(found.float(), layer(x), atol=0.05, rtol=0.05)
+    whole = torch.arange(20)[None]
+    torch.testing.assert_close(sparse(whole), layer(whole.float()))
+    assert sparse(x.double()).dtype is torch.float64
     low = sparse.to(dtype)(x.to(dtype))
     assert low.dtype is dtype
     torch.testing.assert_close(low.float(), layer(x), atol=0.05, rtol=0.05)
