@@ -65,6 +65,14 @@ def in_process(rank: int, settings: TrainSettings, folder: Path) -> None:
     train(settings, replace(place, resume=True), Plain(dropout=0.5))
     train(settings, Place(folder / "whole.h5", "cpu", quiet=True), Plain(dropout=0.5))
 
+    with pytest.MonkeyPatch.context() as patch:  # after the last step: no process goes on alone
+        if rank == 1:
+            patch.setattr(
+                Training, "_evaluate_splits", lambda _: os.kill(os.getpid(), signal.SIGTERM)
+            )
+        with pytest.raises(Interrupted, match=r"late\.h5 is complete"):
+            train(settings, Place(folder / "late.h5", "cpu", quiet=True), Plain())
+
     dropped = torch.nn.Dropout()(torch.ones(64))
     torch.save(dropped, folder / f"dropped{rank}.pt")
 
