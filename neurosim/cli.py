@@ -176,7 +176,7 @@ def _options(function: Callable[..., Any], program: str, rest: Sequence[str]) ->
     except SystemExit as stop:
         if stop.code:
             raise InvalidArgument(_without_box(shown.getvalue())) from stop
-        print(_without_empty_defaults(helped.getvalue()), end="")
+        print(_tidy(helped.getvalue()), end="")
         raise
 
 
@@ -202,9 +202,13 @@ class _Page(io.StringIO):
         return sys.__stdout__ is not None and sys.__stdout__.isatty()
 
 
-def _without_empty_defaults(text: str) -> str:
-    """Help without "(default: None)": what happens then is what the option's own words say."""
+def _tidy(text: str) -> str:
+    """Help without "(default: None)": what happens then is what the option's own words say.
+
+    And with another title for a group of options that is called so itself.
+    """
     colour = r"\x1b\[[0-9;]*m"
+    text = re.sub(rf"options((?:{colour})* (?:{colour})*options)", r"general\1", text)
     between = rf"((?:[ │|\n]|{colour})*)"  # a space, or the end of a line in its box
     pattern = rf"\(default:{between}((?:None)?\))"
     text = re.sub(pattern, lambda found: " " * 9 + found[1] + " " * len(found[2]), text)

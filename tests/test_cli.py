@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from neurosim.cli import _without_empty_defaults, main
+from neurosim.cli import _tidy, main
 from neurosim.recording import RunReader
 
 SMALL = ["--kernels", "2", "--gammas", "0.1", "--presentations", "40", "--trials", "2", "--quiet"]
@@ -215,6 +215,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert not [word for word in words if word not in text]
         assert "None)" not in text  # the default of what says itself what it is by default
         assert "(default: )" not in text
+        assert "options options" not in text
 
 
 def test_help_has_its_box_in_colours_too() -> None:
@@ -230,11 +231,11 @@ def test_help_has_its_box_in_colours_too() -> None:
         "│ --names [STR ...]    Names.                                            │\n"
     )
     ascii_only = plain.replace("│", "|")  # as where the terminal has no more
-    assert _without_empty_defaults(ascii_only) == wanted.replace("│", "|")
+    assert _tidy(ascii_only) == wanted.replace("│", "|")
     cyan, end = "\x1b[36m", "\x1b[0m"
     words = (f"{cyan}{part}{end}" for part in re.split(r"(?<= )(?=\S)", plain))
-    colourful = _without_empty_defaults("".join(words))
-    assert _without_empty_defaults(plain) == wanted
+    colourful = _tidy("".join(words))
+    assert _tidy(plain) == wanted
     assert re.sub(r"\x1b\[\d*m", "", colourful) == wanted
 
 
