@@ -308,7 +308,7 @@ def test_a_worker_without_the_folder_says_so(cluster: machines.Machines, tmp_pat
     ("words", "message"),
     [
         ("converge --grid alpho=1", "did you mean 'alphas'?"),
-        ("converge --grid gamma=0.1,-1", "plasticity.gamma must be finite and > 0, got -1.0"),
+        ("converge --grid gamma=0.1,-1", "--gammas must be finite and > 0, got -1.0"),
         ("converge --grid alpha=1,ten", "--grid alphas must be a number, got 'ten'"),
         ("converge --grid kernel=24 gamma=0.1", "rate"),  # beyond a stability bound
         ("converge --grid alpha=1,1", "--grid alpha must be without repetitions"),
