@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from inspect import BoundArguments, Signature, signature
 from pathlib import Path
@@ -23,7 +21,7 @@ import tyro
 
 from experiments.common.registry import EXPERIMENTS, EXPORTS, Entry, command, load
 from experiments.common.result import Report, as_json
-from neurosim import __version__
+from neurosim import __version__, help_text
 from neurosim.errors import Interrupted, InvalidArgument, NeurosimError, require_choice
 from neurosim.progress import notices
 from neurosim.recording import RunReader, describe_lines, describe_values
@@ -38,9 +36,6 @@ def inspect(file: Path, json: bool = False) -> str:
     """
     with RunReader(file) as run:
         return as_json(describe_values(run)) if json else "\n".join(describe_lines(run))
-
-
-WIDTH = 110  # of help, in characters
 
 
 class Call(NamedTuple):
@@ -163,64 +158,21 @@ def _options(function: Callable[..., Any], program: str, rest: Sequence[str]) ->
     put_together.__annotations__ = {p.name: p.annotation for p in parameters}
     put_together.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     put_together.__doc__ = function.__doc__
-    helped = _Page()
+    helped = help_text.Page()
     try:
         with (
             contextlib.redirect_stderr(shown),
             contextlib.redirect_stdout(helped),
-            _one_column(),
+            help_text.one_column(),
         ):
             return tyro.cli(
                 put_together, prog=program, args=rest, config=(tyro.conf.OmitArgPrefixes,)
             )
     except SystemExit as stop:
         if stop.code:
-            raise InvalidArgument(_without_box(shown.getvalue())) from stop
-        print(_tidy(helped.getvalue()), end="")
+            raise InvalidArgument(help_text.without_box(shown.getvalue())) from stop
+        print(help_text.tidy(helped.getvalue()), end="")
         raise
-
-
-@contextlib.contextmanager
-def _one_column() -> Iterator[None]:
-    """Keep help as narrow as one reads well; on wide terminals tyro puts boxes side by side."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = str(min(shutil.get_terminal_size().columns, WIDTH))
-    try:
-        yield
-    finally:
-        del os.environ["COLUMNS"]
-        if before is not None:
-            os.environ["COLUMNS"] = before
-
-
-class _Page(io.StringIO):
-    """Help on its way to the terminal, if there is one: it may have colours and boxes."""
-
-    encoding = property(lambda self: getattr(sys.__stdout__, "encoding", "utf-8"))  # type: ignore[assignment]
-
-    def isatty(self) -> bool:
-        return sys.__stdout__ is not None and sys.__stdout__.isatty()
-
-
-def _tidy(text: str) -> str:
-    """Help without "(default: None)": what happens then is what the option's own words say.
-
-    And with another title for a group of options that is called so itself.
-    """
-    colour = r"\x1b\[[0-9;]*m"
-    text = re.sub(rf"options((?:{colour})* (?:{colour})*options)", r"general\1", text)
-    between = rf"((?:[ │|\n]|{colour})*)"  # a space, or the end of a line in its box
-    pattern = rf"\(default:{between}((?:None)?\))"
-    text = re.sub(pattern, lambda found: " " * 9 + found[1] + " " * len(found[2]), text)
-    blank = rf"^(?:{colour})*[│|](?: |{colour})*[│|](?: |{colour})*\n"
-    return re.sub(blank, "", text, flags=re.MULTILINE)
-
-
-def _without_box(text: str) -> str:
-    """The words of a message that stands in a box of several parts."""
-    parts = re.split(r"\n\W*─{8,}\W*\n", text.strip())
-    words = (" ".join(re.sub(r"[│╭╮╰╯]|─{2,}.*|─ .* ─", " ", part).split()) for part in parts)
-    return "; ".join(word for word in words if word)
 
 
 def _explain(wait: str) -> None:

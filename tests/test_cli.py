@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 import pytest
 
-from neurosim.cli import _tidy, main
+from neurosim.cli import main
+from neurosim.help_text import tidy
 from neurosim.recording import RunReader
 
 SMALL = ["--kernels", "2", "--gammas", "0.1", "--presentations", "40", "--trials", "2", "--quiet"]
@@ -229,11 +230,11 @@ def test_help_has_its_box_in_colours_too() -> None:
         "│ --names [STR ...]    Names.                                            │\n"
     )
     ascii_only = plain.replace("│", "|")  # as where the terminal has no more
-    assert _tidy(ascii_only) == wanted.replace("│", "|")
+    assert tidy(ascii_only) == wanted.replace("│", "|")
     cyan, end = "\x1b[36m", "\x1b[0m"
     words = (f"{cyan}{part}{end}" for part in re.split(r"(?<= )(?=\S)", plain))
-    colourful = _tidy("".join(words))
-    assert _tidy(plain) == wanted
+    colourful = tidy("".join(words))
+    assert tidy(plain) == wanted
     assert re.sub(r"\x1b\[\d*m", "", colourful) == wanted
 
 

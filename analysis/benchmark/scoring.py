@@ -11,8 +11,8 @@ ceiling; for choices i2n, over the root of its ceiling.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,13 +31,7 @@ from analysis.benchmark.form import Benchmark, Choices, Dissimilarities, Measure
 from analysis.benchmark.regression import REGRESSIONS, Array, gram
 from analysis.representations.activations import check_layers
 from analysis.representations.cka import linear_cka
-from analysis.representations.similarity import (
-    check_patterns,
-    compare,
-    dissimilarities,
-    evaluate,
-    noise_ceiling,
-)
+from analysis.representations.similarity import compare, dissimilarities, evaluate, noise_ceiling
 from analysis.statistics import Estimate
 from neurosim.errors import InvalidArgument, require, require_choice, require_instance
 
@@ -185,14 +179,14 @@ def _score_model(
     if len(names) > 1:
         best = dict.fromkeys(neural, -math.inf)
         for name in names:
-            layer = _checked(candidate.name, name, found[name], neural, settings)
+            layer = _Layer(candidate.name, name, found[name])
             for region, measured in neural.items():
-                value = _quick(layer, measured, choosing, benchmark.objects, settings)
+                value = _quick(layer, measured, choosing, benchmark, settings)
                 if value > best[region]:
                     best[region], winners[region] = value, name
     scores: dict[str, Score] = {}
     for name in dict.fromkeys(winners.values()):
-        layer = _checked(candidate.name, name, found[name], neural, settings)
+        layer = _Layer(candidate.name, name, found[name])
         for region in (region for region in neural if winners[region] == name):
             scores[region] = _full(layer, benchmark, region, scoring, settings)
     for region, measured in benchmark.measured.items():
@@ -202,41 +196,18 @@ def _score_model(
     return [scores[region] for region in benchmark.measured]
 
 
-def _checked(
-    model: str, name: str, features: np.ndarray, neural: Mapping[str, Measured], settings: Scoring
-) -> _Layer:
-    """A layer, refused where stimuli have no dissimilarities: by their number among all."""
-    for region, measured in neural.items():
-        if settings.metric == "rdm" or not isinstance(measured, Recording):
-            with _saying(f"{model}, layer {name!r}"):
-                check_patterns(features, settings.distance)
-        if settings.metric == "rdm" and isinstance(measured, Recording):
-            with _saying(f"responses of {region}"):
-                check_patterns(measured.mean, settings.distance)
-    return _Layer(model, name, features)
-
-
-@contextmanager
-def _saying(whose: str) -> Iterator[None]:
-    """Within, errors begin with whose patterns are meant."""
-    try:
-        yield
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{whose}: {error}") from error
-
-
 def _quick(
     layer: _Layer,
     measured: Measured,
     rows: NDArray[np.int64],
-    objects: Sequence[str] | None,
+    benchmark: Benchmark,
     settings: Scoring,
 ) -> float:
     """The raw score on some of the stimuli."""
     if isinstance(measured, Recording):
-        return _responses(layer, measured, rows, objects, settings).mean
+        return _responses(layer, measured, rows, benchmark, settings).mean
     assert isinstance(measured, Dissimilarities)
-    model = dissimilarities(layer.features[rows], settings.distance)
+    model = _matrix(layer.features, f"layer {layer.name!r}", rows, benchmark, settings)
     theirs = measured.matrices[:, rows[:, None], rows]
     return float(compare(model, theirs, settings.comparison).mean())
 
@@ -247,7 +218,7 @@ def _full(
     """Score, interval and ceiling on some of the stimuli."""
     measured = benchmark.measured[region]
     if isinstance(measured, Recording):
-        found = _responses(layer, measured, rows, benchmark.objects, settings)
+        found = _responses(layer, measured, rows, benchmark, settings)
         low, high = found.interval(draws=settings.draws)
         raw, error, ceiling, relative, relative_error = found.mean, found.error, *[UNKNOWN] * 3
         consistency = measured.ceiling(rows) if settings.metric in REGRESSIONS else None
@@ -258,7 +229,7 @@ def _full(
     else:
         assert isinstance(measured, Dissimilarities)
         theirs = measured.matrices[:, rows[:, None], rows]
-        ours = dissimilarities(layer.features[rows], settings.distance)
+        ours = _matrix(layer.features, f"layer {layer.name!r}", rows, benchmark, settings)
         result = evaluate({layer.model: ours}, theirs, settings.comparison, draws=settings.draws)[0]
         raw, error, low, high = result.mean, result.error, result.low, result.high
         ceiling = noise_ceiling(theirs, settings.comparison)[1] if len(theirs) > 1 else UNKNOWN
@@ -274,25 +245,34 @@ def _responses(
     layer: _Layer,
     measured: Recording,
     rows: NDArray[np.int64],
-    objects: Sequence[str] | None,
+    benchmark: Benchmark,
     settings: Scoring,
 ) -> Estimate:
     """Per split, of every neuroid for regressions, of the population for matrices and kernels."""
     responses = measured.mean[rows]
-    labels = None if objects is None else np.asarray(objects)[rows]
+    labels = None if benchmark.objects is None else np.asarray(benchmark.objects)[rows]
     splits = Splits(count=settings.splits)
     if settings.metric in REGRESSIONS:
         kernel = layer.kernel[np.ix_(rows, rows)]
         return cross_validate(kernel, responses, REGRESSIONS[settings.metric], splits, labels)
-    values, features = [], layer.features[rows]
-    for used, _ in splits.draw(len(rows), labels):  # 90 % at a time, as Brain-Score has it
+    values = []
+    for part, _ in splits.draw(len(rows), labels):  # 90 % at a time, as Brain-Score has it
+        used = rows[part]
         if settings.metric == "cka":
-            values.append(linear_cka(features[used], responses[used]))
+            values.append(linear_cka(layer.features[used], measured.mean[used]))
         else:
-            ours, theirs = (dissimilarities(x[used], settings.distance)
-                            for x in (features, responses))  # fmt: skip
+            ours = _matrix(layer.features, f"layer {layer.name!r}", used, benchmark, settings)
+            theirs = _matrix(measured.mean, "the responses", used, benchmark, settings)
             values.append(float(compare(ours, theirs, settings.comparison)[0, 0]))
     return Estimate(np.array(values)[:, None])
+
+
+def _matrix(
+    values: np.ndarray, where: str, rows: NDArray[np.int64], benchmark: Benchmark, settings: Scoring
+) -> Array:
+    """Dissimilarities of some of the stimuli; errors have their own names."""
+    names = [f"{benchmark.stimuli.ids[row]!r} in {where}" for row in rows]
+    return dissimilarities(values[rows], settings.distance, names=names)
 
 
 def _behaviour(layer: _Layer, benchmark: Benchmark, region: str, measured: Choices) -> Score:

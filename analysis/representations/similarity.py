@@ -6,7 +6,7 @@ stimuli per model or subject. `analysis.representations.cka` holds the other mea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +46,10 @@ class Similarity:
 
 
 def dissimilarities(
-    patterns: ArrayLike, distance: str = "correlation", repetitions: ArrayLike | None = None
+    patterns: ArrayLike,
+    distance: str = "correlation",
+    repetitions: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
 ) -> Array:
     """The (n, n) matrix of dissimilarities between patterns (n stimuli x channels).
 
@@ -54,13 +57,21 @@ def dissimilarities(
     poisson is the symmetrised divergence of rates; crossnobis is euclidean, but of differences
     in different repetitions, hence 0 on average where there is only noise. It takes patterns of
     single presentations, and for each of them its stimulus in `repetitions[0]` and its
-    repetition in `repetitions[1]`.
+    repetition in `repetitions[1]`. Errors call stimuli by their `names`, or else by number.
     """
     require_choice("distance", distance, DISTANCES)
     from rsatoolbox.data.dataset import Dataset
     from rsatoolbox.rdm.calc import calc_rdm
 
-    values = check_patterns(patterns, distance)
+    values = _patterns(patterns)
+    if distance == "correlation" and (flat := np.flatnonzero(is_constant(values.T))).size:
+        who = flat[0] if names is None else names[flat[0]]
+        raise InvalidArgument(
+            f"patterns must vary over channels for correlation, but that of stimulus {who} is "
+            "constant; take distance='euclidean'"
+        )
+    if distance == "poisson":
+        require((values >= 0).all(), "patterns", float(values.min()), "rates >= 0 for poisson")
     if distance != "crossnobis":
         return _square(calc_rdm(Dataset(values), method=distance))
     if repetitions is None:
@@ -70,19 +81,6 @@ def dissimilarities(
         raise InvalidArgument("crossnobis needs at least 2 repetitions, got 1")
     data = Dataset(values, obs_descriptors={"stimulus": stimulus, "fold": fold})
     return _square(calc_rdm(data, method=distance, descriptor="stimulus", cv_descriptor="fold"))
-
-
-def check_patterns(patterns: ArrayLike, distance: str) -> Array:
-    """Patterns (n stimuli x channels), refused where they have no such distances."""
-    values = _patterns(patterns)
-    if distance == "correlation" and (flat := np.flatnonzero(is_constant(values.T))).size:
-        raise InvalidArgument(
-            f"patterns must vary over channels for correlation, but that of stimulus {flat[0]} is "
-            "constant; take distance='euclidean'"
-        )
-    if distance == "poisson":
-        require((values >= 0).all(), "patterns", float(values.min()), "rates >= 0 for poisson")
-    return values
 
 
 def compare(models: ArrayLike, subjects: ArrayLike, comparison: str = "spearman") -> Array:

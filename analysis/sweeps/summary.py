@@ -71,15 +71,12 @@ def over_seeds(table: pd.DataFrame, metric: str, level: float = 0.95) -> pd.Data
     """Mean over seeds of every combination, with a t interval: mean, low, high, runs."""
     names, done = varying(table), complete(table)
     of = combinations(done, names)
-    columns = {"mean": "mean", "std": "std", "runs": "count"}
-    found: Any = done[metric].groupby(of).agg(**columns)
-    error = found["std"] / np.sqrt(found["runs"])
-    reach = error * stats.t.ppf((1 + level) / 2, np.maximum(found["runs"] - 1, 1))
-    found["low"], found["high"] = found["mean"] - reach, found["mean"] + reach
     _, first = np.unique(of, return_index=True)
-    for column, name in enumerate(names):
-        found.insert(column, name, done[name].iloc[first].to_numpy())
-    return found.drop(columns="std")
+    groups: Any = done[metric].groupby(of)
+    mean, runs = groups.mean(), groups.count()
+    reach = groups.std() / np.sqrt(runs) * stats.t.ppf((1 + level) / 2, np.maximum(runs - 1, 1))
+    found = done[names].iloc[first].reset_index(drop=True)
+    return found.assign(mean=mean, runs=runs, low=mean - reach, high=mean + reach)
 
 
 def best_points(table: pd.DataFrame, metric: str) -> pd.DataFrame:

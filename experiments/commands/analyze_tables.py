@@ -17,30 +17,19 @@ from analysis.trajectories.figures import WeightHistory
 from experiments.common.result import table
 from neurosim import files
 
-# Measures in the printed table and their headings there.
+# Measures in the printed table, their headings there and what they mean.
 COLUMNS = {
-    "inverse_snr": "−log SNR",
-    "grid_inverse_snr": "in grids",  # which is what a sleep changes
-    "spread": "spread",
-    "convolution_distance": "to conv",
-    "explained_by_grids": "by grids",
-    "effective_rank": "rank",
-    "sparsity": "zeros",
-    "drift": "drift",
-    "decay_per_sleep": "decay/sleep",
+    "inverse_snr": ("−log SNR", "of weights over interior positions; lower is more equal"),
+    "grid_inverse_snr": ("in grids", "the same within each grid, which a sleep changes"),
+    "spread": ("spread", "root mean square deviation from the grid's mean"),
+    "convolution_distance": ("to conv", "distance to the nearest convolution, over the norm"),
+    "explained_by_grids": ("by grids", "share of the variance over positions that grids explain"),
+    "effective_rank": ("rank", "effective rank of the filters of all positions"),
+    "sparsity": ("zeros", "share of weights that are zero"),
+    "drift": ("drift", "distance to the first snapshot, over its norm"),
+    "decay_per_sleep": ("decay/sleep", "share of the spread that a sleep leaves, median"),
 }
-MEANINGS = {
-    "inverse_snr": "−log SNR: of weights over interior positions, lower is more equal",
-    "grid_inverse_snr": "in grids: the same within each grid",
-    "spread": "spread: root mean square deviation from the grid's mean",
-    "convolution_distance": "to conv: distance to the nearest convolution, over the norm",
-    "explained_by_grids": "by grids: share of the variance over positions that grids explain",
-    "effective_rank": "rank: effective rank of the filters of all positions",
-    "sparsity": "zeros: share of weights that are zero",
-    "drift": "drift: distance to the first snapshot, over its norm",
-    "decay_per_sleep": "decay/sleep: share of the spread that a sleep leaves, median",
-    "distance": "euclid r, cosine r: mean distance of filters at radius r",
-}
+DISTANCES = ("euclid r, cosine r", "mean distance of filters at radius r")
 Values = dict[str, Any]
 """What is printed, by name: for programs."""
 
@@ -185,15 +174,16 @@ def layer_lines(runs: Mapping[str, Values]) -> list[str]:
         for layer, values in run["layers"].items()
     }
     distances = {name: _distance(name) for values in found.values() for name in values}
-    headings = COLUMNS | {name: heading for name, heading in distances.items() if heading}
+    headings = {name: heading for name, (heading, _) in COLUMNS.items()}
+    headings |= {name: heading for name, heading in distances.items() if heading}
     shown = [name for name in headings if any(name in values for values in found.values())]
     rows = [
         [label, layer, *(_shown(name, values.get(name, math.nan)) for name in shown)]
         for (label, layer), values in found.items()
     ]
     header = ["run", "layer", *(headings[name] for name in shown)]
-    meant = dict.fromkeys(name if name in MEANINGS else "distance" for name in shown)
-    legend = [f"  {MEANINGS[name]}" for name in meant]
+    meant = dict.fromkeys(COLUMNS.get(name, DISTANCES) for name in shown)
+    legend = [f"  {heading}: {meaning}" for heading, meaning in meant]
     return ["", *table(header, rows), "", *legend] if rows else []
 
 

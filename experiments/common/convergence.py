@@ -32,14 +32,13 @@ def run_study(study: ConvergenceStudy, name: str, options: RunOptions) -> Report
     points = study.points()
     with renaming(**OPTIONS):
         settings = [study.setting(p, trial) for p in points for trial in range(study.trials)]
-    for point, setting in zip(points, settings[:: study.trials], strict=True):
-        try:
-            with renaming(**OPTIONS):
+        for point, setting in zip(points, settings[:: study.trials], strict=True):
+            try:
                 check_setting(setting)
-        except NeurosimError as error:
-            varying = {k: v for k, v in point.items() if len(getattr(study, AXES[k])) > 1}
-            where = ", ".join(f"{key} = {value}" for key, value in varying.items())
-            raise type(error)(f"{error} [{where}]" if where else str(error)) from error
+            except NeurosimError as error:
+                varying = {k: v for k, v in point.items() if len(getattr(study, AXES[k])) > 1}
+                where = ", ".join(f"{key} = {value}" for key, value in varying.items())
+                raise type(error)(f"{error} [{where}]" if where else str(error)) from error
     path = options.run_file(name)
     with _writer(study, name, path, options, points) as run:
         results = simulate_ensemble(

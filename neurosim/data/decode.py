@@ -30,7 +30,7 @@ def read_image(source: Path | bytes, name: str) -> PIL.Image.Image:
     try:
         with PIL.Image.open(file, formats=FORMATS) as image:
             return image.convert("RGB")
-    except Exception as error:
+    except Exception as error:  # Pillow raises many kinds for damaged files
         raise DataError(f"{name} cannot be read as an image: {_reason(error)}") from error
 
 

@@ -124,7 +124,7 @@ def _download(official: Official, folder: Path, advice: str) -> None:
                         f"is not installed: {advice}") from None  # fmt: skip
     try:
         pooch.retrieve(official.url, f"md5:{official.md5}", official.name, folder)
-    except Exception as error:
+    except Exception as error:  # of the network, the server, the disk, or a wrong checksum
         raise DataError(
             f"{official.name} is not in {folder} and could not be downloaded "
             f"({type(error).__name__}): {advice}"

@@ -62,7 +62,7 @@ def read_pickle(data: bytes, name: str) -> dict[str, Any]:
     """The dictionary that a pickle of Python 2 or 3 holds, arrays of bytes included."""
     try:
         content = _Unpickler(BytesIO(data), encoding="bytes").load()
-    except Exception as error:
+    except Exception as error:  # a damaged pickle may ask for anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
             f"{name} is refused, it is not a plain pickle of arrays: {reason}"

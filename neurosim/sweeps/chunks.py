@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,18 +42,14 @@ def as_result(returned: Any) -> Result:
     leaves = _leaves(returned)
     _check_names([name for name, _ in leaves])
     for name, value in leaves:
-        plain = value.item() if isinstance(value, np.generic) else value
-        array = np.asarray(plain)
-        if plain is None or isinstance(plain, bool | float | str):
-            result.metrics[name] = np.nan if plain is None else plain
-        elif isinstance(plain, int):
-            fits = -(2**63) <= plain < 2**63
-            require(fits, repr(name), plain, "a number of 64 bits")
-            result.metrics[name] = plain
-        elif array.dtype.kind in "biuf" and not array.ndim:
-            result.metrics[name] = array.item()
-        elif array.dtype.kind in "biufc" and array.ndim:
+        array = np.asarray(value)
+        plain = None if array.ndim else array.item()
+        if array.ndim and array.dtype.kind in "biufc":
             result.arrays[name] = array
+        elif not array.ndim and isinstance(plain, bool | int | float | str | NoneType):
+            fits = not isinstance(plain, int) or -(2**63) <= plain < 2**63
+            require(fits, repr(name), plain, "a number of 64 bits")
+            result.metrics[name] = np.nan if plain is None else plain
         else:
             raise InvalidArgument(f"{name!r} must be numbers, text or an array, got {value!r}")
     return result

@@ -135,8 +135,8 @@ def _local(place: Place, points: int | None) -> Iterator[Cluster]:
     )
     most = cores
     if place.gpus_per_run:
-        most = runs_fit_on(len(visible_gpus()), place.gpus_per_run)
         gpus = len(visible_gpus())
+        most = runs_fit_on(gpus, place.gpus_per_run)
         allowed = f"at most {gpus}, the GPUs here" if gpus else "left out where no GPU is visible"
         require(most >= 1, "--gpus-per-run", place.gpus_per_run, allowed)
     workers = place.workers or max(1, min(most, points or most))

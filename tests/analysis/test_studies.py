@@ -114,12 +114,12 @@ def test_panels_without_any_number(tmp_path: Path, everywhere: bool) -> None:
 
 def test_options_that_are_lists_or_are_called_as_columns_of_the_summary(tmp_path: Path) -> None:
     rows = [
-        ({"sizes": list(sizes), "mean": m, "runs": 7}, {"x": m * sum(sizes)})
+        ({"sizes": list(sizes), "mean": m, "std": m, "runs": 7}, {"x": m * sum(sizes)})
         for sizes in ((1, 2), (3, 4)) for m in (1, 2)
     ]  # fmt: skip
     table = collect(study(tmp_path / "s", rows))
     found = over_seeds(table, "x")
-    assert list(found.columns) == ["sizes", "mean.", "mean", "runs", "low", "high"]
+    assert list(found.columns) == ["sizes", "mean.", "std", "mean", "runs", "low", "high"]
     assert found["mean"].tolist() == [3, 6, 7, 14]
     assert found["runs"].tolist() == [1] * 4
     assert best_points(table, "x")["sizes"].tolist() == [(1, 2)]
